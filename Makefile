@@ -1,0 +1,43 @@
+# Each line is what a person could type. OPSFORGE_PLATFORM=name keeps a second platform apart.
+PLAY = .venv/bin/ansible-playbook
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: site down test lint unit api services scenarios bench lock
+
+site: .venv/ready
+	$(PLAY) playbooks/site.yml
+
+down: .venv/ready
+	$(PLAY) playbooks/down.yml
+
+test: lint unit site api services scenarios
+
+lint: .venv/ready
+	ruff check . && ruff format --check . && mypy && ansible-lint -q --offline
+
+unit: .venv/ready
+	pytest -m "not api and not services and not site"
+
+# The tiers below take their programs from the mirror that `make site` filled.
+api: .venv/ready
+	pytest -m api
+
+services: .venv/ready
+	$(PLAY) playbooks/prepare_tests.yml && pytest -m services
+
+scenarios: .venv/ready
+	molecule test --all
+
+bench: .venv/ready
+	python -m benchmarks.$(NAME) $(ARGS)
+
+# Needs `uv`. No index address is written.
+lock:
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/dev.in -o requirements/dev.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/services.in -o requirements/services.txt -c requirements/dev.txt
+
+.venv/ready: requirements/dev.txt
+	python3 -c "import ensurepip" 2>/dev/null || apt-get install -y --no-install-recommends python3-venv
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --require-hashes -r requirements/dev.txt
+	touch .venv/ready

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The record of a service's releases: one ConfigMap, one line of JSON for each time that traffic moved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+from ansible_collections.opsforge.platform.plugins.module_utils._errors import Conflict, Invalid
+
+KEPT = 50
+RELEASE = "release"
+ROLLBACK = "rollback"
+_KEY = "releases"
+
+
+@dataclass(frozen=True)
+class Release:
+    """Traffic moved to `slot`, which held `version`; None stands for "there was nothing before"."""
+
+    number: int
+    time: str
+    action: str
+    slot: str
+    version: str
+    image: str = ""
+    from_slot: str | None = None
+    from_version: str | None = None
+    by: str = ""
+    # Pods of the slot before that were told to close their connections, of how many: "2/2".
+    drained: str = ""
+
+
+class Writer(Protocol):
+    """The part of a cluster's client that recording needs."""
+
+    def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None: ...
+
+    def create(self, obj: dict[str, Any], *, manager: str = ...) -> dict[str, Any]: ...
+
+    def replace(self, obj: dict[str, Any], *, manager: str = ...) -> dict[str, Any]: ...
+
+
+def name(service: str) -> str:
+    """The name of a service's release record."""
+    return f"{service}-releases"
+
+
+def read(config_map: Mapping[str, Any] | None) -> tuple[Release, ...]:
+    """The releases in the order in which they happened. Raises Invalid for a record that is not ours."""
+    lines = ((config_map or {}).get("data") or {}).get(_KEY, "").splitlines()
+    known = {field.name for field in fields(Release)}
+    try:
+        # What a newer version of this collection wrote beside our fields is passed over.
+        return tuple(
+            Release(**{key: value for key, value in json.loads(line).items() if key in known}) for line in lines if line
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        where = (config_map or {}).get("metadata", {}).get("name", "the release record")
+        raise Invalid(f"ConfigMap {where} is not a release record ({error}): repair or delete it") from error
+
+
+def following(
+    history: Sequence[Release], slot: str, version: str, image: str, *, time: str, by: str, drained: str
+) -> Release:
+    """The record of traffic that moved on from the last record to this slot.
+
+    Going back to what the last release replaced is a rollback, whoever did it and however they called it.
+    """
+    last = history[-1] if history else None
+    back = last is not None and last.action == RELEASE and (last.from_slot, last.from_version) == (slot, version)
+    return Release(
+        number=last.number + 1 if last else 1,
+        time=time,
+        action=ROLLBACK if back else RELEASE,
+        slot=slot,
+        version=version,
+        image=image,
+        from_slot=last.slot if last else None,
+        from_version=last.version if last else None,
+        by=by,
+        drained=drained,
+    )
+
+
+def append(cluster: Writer, namespace: str, service: str, release: Release, *, manager: str) -> None:
+    """Write the release behind the one it follows. Raises Conflict when somebody else was first."""
+    found = cluster.get("v1", "ConfigMap", name(service), namespace)
+    history = read(found)
+    if (history[-1].number if history else 0) != release.number - 1:
+        raise Conflict(f"somebody else recorded a release of {service} first")
+    labels = {
+        "app.kubernetes.io/name": service,
+        "app.kubernetes.io/part-of": "opsforge",
+        "app.kubernetes.io/managed-by": "opsforge",
+        "opsforge.dev/component": "releases",
+    }
+    lines = [json.dumps(asdict(entry)) for entry in (*history, release)[-KEPT:]]
+    wanted = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name(service), "namespace": namespace, "labels": labels},
+        "data": {_KEY: "\n".join(lines) + "\n"},
+    }
+    if found is None:
+        cluster.create(wanted, manager=manager)
+    else:
+        wanted["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]  # type: ignore[index]
+        cluster.replace(wanted, manager=manager)
+
+
+def before(history: Sequence[Release]) -> Release | None:
+    """The last release that was not a rollback: what a rollback undoes, however often it is asked for."""
+    return next((entry for entry in reversed(history) if entry.action == RELEASE), None)
+
+
+def table(history: Sequence[Release]) -> list[str]:
+    """The history as aligned lines for people, newest first."""
+    head = ("number", "time", "action", "slot", "version", "from", "drained", "by")
+    rows = [head] + [
+        (
+            str(entry.number),
+            entry.time,
+            entry.action,
+            entry.slot,
+            entry.version,
+            f"{entry.from_slot} {entry.from_version}" if entry.from_slot else "-",
+            entry.drained or "-",
+            entry.by or "-",
+        )
+        for entry in reversed(history)
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

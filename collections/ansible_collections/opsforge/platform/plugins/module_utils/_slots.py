@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two slots of a service as they stand in the cluster. Nothing is remembered anywhere else.
+
+Traffic is where the Service's selector points; a slot's version and size are what its Deployment says; the history is
+the release record's. Whoever dies in the middle leaves a state that the next reader understands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from ansible_collections.opsforge.platform.plugins.module_utils import _releases
+from ansible_collections.opsforge.platform.plugins.module_utils._errors import Invalid, NotFound
+from ansible_collections.opsforge.platform.plugins.module_utils._releases import Release
+
+SLOTS = ("blue", "green")
+NAME_LABEL = "app.kubernetes.io/name"
+SLOT_LABEL = "opsforge.dev/slot"
+VERSION_LABEL = "app.kubernetes.io/version"
+
+
+class Reader(Protocol):
+    """The part of a cluster's client that reading needs."""
+
+    def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None: ...
+
+    def list(
+        self, api_version: str, kind: str, namespace: str | None = None, labels: Mapping[str, str] | str | None = None
+    ) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One slot that has a Deployment."""
+
+    name: str
+    version: str
+    image: str = ""
+    # Pods asked for; pods that would take a request now; whether all pods are of the newest template.
+    replicas: int = 0
+    ready: int = 0
+    settled: bool = True
+    # Names of the pods that are not on their way out.
+    pods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class State:
+    """A service with all that decides about its traffic."""
+
+    service: str
+    namespace: str
+    # Of the Service object when it was read: the precondition of every switch.
+    resource_version: str = ""
+    active: str | None = None
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    # The slot that the autoscaler follows, None without an autoscaler.
+    scaled: str | None = None
+    history: tuple[Release, ...] = ()
+
+    @property
+    def serving(self) -> Slot | None:
+        """The slot that traffic goes to."""
+        return self.slots.get(self.active) if self.active else None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the newest record of the history tells where traffic is."""
+        slot = self.serving
+        last = self.history[-1] if self.history else None
+        return bool(slot and last and (last.slot, last.version) == (slot.name, slot.version))
+
+
+def other(slot: str) -> str:
+    """The slot that is not this one."""
+    return SLOTS[1 - SLOTS.index(slot)]
+
+
+def selector(service: str, slot: str) -> dict[str, str]:
+    """The selector that sends a Service's traffic to a slot."""
+    return {NAME_LABEL: service, SLOT_LABEL: slot}
+
+
+def deployment(service: str, slot: str) -> str:
+    """The name of a slot's Deployment."""
+    return f"{service}-{slot}"
+
+
+def preview(service: str) -> str:
+    """The name of the Service that reaches a slot before traffic does."""
+    return f"{service}-preview"
+
+
+def read(cluster: Reader, namespace: str, service: str) -> State:
+    """Read a service's state; raises NotFound without a Service, Invalid for a selector that no slot explains."""
+    found = cluster.get("v1", "Service", service, namespace)
+    if found is None:
+        raise NotFound(f"namespace {namespace} has no Service {service}")
+    labels = {NAME_LABEL: service}
+    pods = cluster.list("v1", "Pod", namespace, labels)
+    deployments = cluster.list("apps/v1", "Deployment", namespace, labels)
+    scaler = cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", service, namespace)
+    return State(
+        service=service,
+        namespace=namespace,
+        resource_version=found["metadata"].get("resourceVersion", ""),
+        active=_active(service, found["spec"].get("selector") or {}),
+        slots=_slots(service, deployments, pods),
+        scaled=_scaled(service, scaler),
+        history=_releases.read(cluster.get("v1", "ConfigMap", _releases.name(service), namespace)),
+    )
+
+
+def _active(service: str, live: Mapping[str, str]) -> str | None:
+    if not live:
+        return None
+    for slot in SLOTS:
+        if live == selector(service, slot):
+            return slot
+    shown = ",".join(f"{key}={value}" for key, value in sorted(live.items()))
+    raise Invalid(
+        f"the selector of Service {service} is not ours ({shown}): nothing was written;"
+        f" set it to {NAME_LABEL}={service},{SLOT_LABEL}=<slot> or remove it, then try again"
+    )
+
+
+def _slots(
+    service: str, deployments: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]
+) -> dict[str, Slot]:
+    by_name = {found["metadata"]["name"]: found for found in deployments}
+    pods = list(pods)
+    return {
+        name: _slot(
+            name, by_name[deployment(service, name)], [pod for pod in pods if _labels(pod).get(SLOT_LABEL) == name]
+        )
+        for name in SLOTS
+        if deployment(service, name) in by_name
+    }
+
+
+def _slot(name: str, found: Mapping[str, Any], pods: list[Mapping[str, Any]]) -> Slot:
+    template = found["spec"]["template"]
+    status = found.get("status") or {}
+    replicas = found["spec"].get("replicas", 1)
+    observed = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
+    alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    return Slot(
+        name=name,
+        version=_labels(template).get(VERSION_LABEL, ""),
+        image=template["spec"]["containers"][0]["image"],
+        replicas=replicas,
+        ready=sum(1 for pod in alive if is_ready(pod)),
+        settled=observed and status.get("updatedReplicas", 0) == status.get("replicas", 0) >= replicas,
+        pods=tuple(sorted(pod["metadata"]["name"] for pod in alive)),
+    )
+
+
+def _labels(found: Mapping[str, Any]) -> Mapping[str, str]:
+    return (found.get("metadata") or {}).get("labels") or {}
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod takes requests: what makes it an endpoint of every Service that selects it."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def _scaled(service: str, scaler: Mapping[str, Any] | None) -> str | None:
+    target = scaler["spec"]["scaleTargetRef"]["name"] if scaler else ""
+    return next((slot for slot in SLOTS if deployment(service, slot) == target), None)
+
+
+def placed(state: State, *, version: str | None = None, first: str | None = None) -> tuple[str, dict[str, str]]:
+    """Where a version goes: the slot that traffic should be on in the end, and the version of each slot by then.
+
+    `version` is released to the slot that is not in use; `first` only to a service that has no traffic yet.
+    """
+    versions = {slot.name: slot.version for slot in state.slots.values()}
+    serving = state.serving
+    wanted = version if serving else version or first
+    if serving and wanted in (None, serving.version):
+        return serving.name, versions
+    slot = other(state.active) if state.active else SLOTS[0]
+    return slot, {**versions, **({slot: wanted} if wanted else {})}
+
+
+def described(state: State) -> dict[str, Any]:
+    """The state as a module returns it."""
+    last = state.history[-1] if state.history else None
+    return {
+        "active": state.active,
+        "version": state.serving.version if state.serving else None,
+        "slots": {
+            slot.name: {
+                **asdict(slot),
+                "pods": list(slot.pods),
+                "drained": bool(last and last.from_slot == slot.name != last.slot and last.drained),
+            }
+            for slot in state.slots.values()
+        },
+        "autoscaler_follows": state.scaled,
+        "history": [asdict(entry) for entry in state.history],
+        "summary": [_sentence(state, slot) for slot in state.slots.values()],
+        "table": _releases.table(state.history),
+    }
+
+
+def _sentence(state: State, slot: Slot) -> str:
+    """A slot in one line for people."""
+    traffic = "traffic" if slot.name == state.active else "idle"
+    return f"{slot.name:<5}  {slot.version}  {traffic}  {slot.ready} of {slot.replicas} pods ready"

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Move a service's traffic to a slot: look, choose the one next step, do it, look again.
+
+`plan()` is the table of states and their next step, and is pure. Everything that it decides on is read from the
+cluster, so a run that was killed is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible_collections.opsforge.platform.plugins.module_utils import _drain, _releases
+from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
+from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    NotReady,
+    TimedOut,
+)
+from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
+    Slot,
+    State,
+    deployment,
+    other,
+    preview,
+    read,
+    selector,
+)
+from ansible_collections.opsforge.platform.plugins.module_utils._wait import wait_ready
+
+MANAGER = "opsforge-switch"
+SIZE, WAIT, CHECK, SWITCH, DRAIN, AIM, RECORD, DONE = (
+    "size", "wait", "check", "switch", "drain", "aim", "record", "done",
+)  # fmt: skip
+_CONFLICTS_MAX = 5
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Where traffic should go and how; one of slot, version and previous is given."""
+
+    slot: str | None = None
+    version: str | None = None
+    previous: bool = False
+    # May bring the slot to size and wait for it; a rollback must not depend on either.
+    patient: bool = True
+    replicas_min: int = 1
+    ready_percent: int = 100
+    # What is still to be done once in this run.
+    check: bool = True
+    drain: bool = True
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Wish:
+        """Read the wish from the module's parameters."""
+        patient = not params["previous"] if params["patient"] is None else params["patient"]
+        return cls(
+            slot=params["slot"],
+            version=params["version"],
+            previous=params["previous"],
+            patient=patient,
+            replicas_min=params["replicas_min"],
+            ready_percent=params["ready_percent"],
+            check=patient and bool(params["check_path"]),
+            drain=bool(params["management_port"]),
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """The one next thing to do, on a slot; `size` is the number of pods it should have."""
+
+    kind: str
+    slot: str
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How steps are done. Times are in seconds."""
+
+    management_port: int = 9000
+    check_port: int = 8000
+    check_path: str = "/health"
+    timeout: float = 300
+    # Between the controller's word and a look at the pods.
+    interval: float = 0.1
+    by: str = ""
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any], *, user: str) -> Options:
+        """Read the options from the module's parameters; the record names `user` if they name nobody."""
+        return cls(
+            management_port=params["management_port"],
+            check_port=params["check_port"],
+            check_path=params["check_path"],
+            timeout=params["timeout"],
+            by=params["by"] or user,
+        )
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time, as an argument, so that tests do not wait."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+
+
+def pin(state: State, wish: Wish) -> Wish:
+    """Turn the wish into a slot and a version once, so that a second look can't change where it leads."""
+    if wish.previous:
+        undone = _releases.before(state.history)
+        if undone is None or undone.from_slot is None:
+            raise Invalid(
+                f"no earlier release of {state.service} is on record to go back to: name the slot to use it anyway"
+            )
+        kept = state.slots.get(undone.from_slot)
+        if kept is None or kept.version != undone.from_version:
+            holds = f"slot {undone.from_slot} " + (f"holds {kept.version} now" if kept else "is gone")
+            raise Invalid(
+                f"version {undone.from_version} of {state.service} is no longer kept ({holds}): bring it back with"
+                f" ansible-playbook playbooks/release.yml -e service={state.service} -e version={undone.from_version}"
+            )
+        return replace(wish, slot=undone.from_slot, version=undone.from_version, previous=False)
+    if wish.slot is None:
+        serving = state.serving
+        slots = ([serving] if serving else []) + list(state.slots.values())
+        found = next((slot for slot in slots if slot.version == wish.version), None)
+        if found is None:
+            held = ", ".join(f"{slot.name} {slot.version}" for slot in state.slots.values()) or "none"
+            raise Invalid(f"no slot of {state.service} holds version {wish.version} (slots: {held})")
+        return replace(wish, slot=found.name)
+    return wish
+
+
+def plan(state: State, wish: Wish) -> Step:
+    """Choose the one next step towards a pinned wish. Raises Invalid when there is none that is safe."""
+    name = wish.slot or ""
+    slot = state.slots.get(name)
+    if slot is None:
+        raise Invalid(f"slot {name} of {state.service} has no Deployment {deployment(state.service, name)}")
+    if wish.version is not None and slot.version != wish.version:
+        raise Invalid(
+            f"slot {name} of {state.service} holds version {slot.version}, not {wish.version}:"
+            " another release is at work, or it was never deployed"
+        )
+    if state.active != name:
+        return _towards(state, slot, wish)
+    if state.scaled not in (None, name):
+        return Step(AIM, name)
+    if not state.recorded:
+        return Step(DRAIN if wish.drain else RECORD, name)
+    if wish.patient and not _enough(slot, slot.replicas, wish):
+        return Step(WAIT, name, slot.replicas)
+    return Step(DONE, name)
+
+
+def _enough(slot: Slot, size: int, wish: Wish) -> bool:
+    """Whether a slot can take the traffic: never without a pod, never of two templates, all of it unless in a hurry."""
+    percent = 100 if wish.patient else wish.ready_percent
+    return slot.settled and slot.ready > 0 and slot.ready * 100 >= size * percent
+
+
+def _towards(state: State, slot: Slot, wish: Wish) -> Step:
+    """The next step while traffic is still elsewhere."""
+    size = slot.replicas
+    if wish.patient:
+        # The live size of the slot in use, and not a configured one: an autoscaler may have made it ten times as large.
+        size = max(size, wish.replicas_min, state.serving.replicas if state.serving else 0)
+        if slot.replicas < size:
+            return Step(SIZE, slot.name, size)
+    enough = _enough(slot, size, wish)
+    if not enough and wish.patient:
+        return Step(WAIT, slot.name, size)
+    if not enough:
+        shown = ",".join(f"{key}={value}" for key, value in selector(state.service, slot.name).items())
+        raise Invalid(
+            f"slot {slot.name} of {state.service} is not ready ({slot.ready} of {size} pods): traffic stays on"
+            f" {state.active or 'no slot'}; see kubectl -n {state.namespace} get pods -l {shown}"
+        )
+    return Step(CHECK if wish.check else SWITCH, slot.name)
+
+
+def foresee(state: State, wish: Wish) -> tuple[list[str], State]:
+    """The kinds of all steps, and the state after them, if each one does what it should. Writes nothing."""
+    kinds = []
+    while (step := plan(state, wish)).kind != DONE:
+        kinds.append(step.kind)
+        state, wish = _after(state, wish, step)
+    return kinds, state
+
+
+def _after(state: State, wish: Wish, step: Step) -> tuple[State, Wish]:
+    slot = state.slots[step.slot]
+    if step.kind == SIZE:
+        return _with(state, replace(slot, replicas=step.size)), wish
+    if step.kind == WAIT:
+        return _with(state, replace(slot, ready=step.size, settled=True)), wish
+    if step.kind == SWITCH:
+        return replace(state, active=step.slot), wish
+    if step.kind == AIM:
+        return replace(state, scaled=step.slot), wish
+    if step.kind == RECORD:
+        entry = _releases.following(state.history, slot.name, slot.version, slot.image, time="", by="", drained="")
+        return replace(state, history=(*state.history, entry)), wish
+    return state, _left(wish, step)
+
+
+def _left(wish: Wish, step: Step) -> Wish:
+    """The wish without what is done once a run."""
+    return replace(wish, check=wish.check and step.kind != CHECK, drain=wish.drain and step.kind != DRAIN)
+
+
+def _with(state: State, slot: Slot) -> State:
+    return replace(state, slots={**state.slots, slot.name: slot})
+
+
+def grant(state: State, wish: Wish) -> State:
+    """For check mode: the state as it is once an earlier task has filled the wanted slot, which it only would have."""
+    slot = state.slots.get(wish.slot or "")
+    if wish.slot is None or (slot and wish.version in (None, slot.version)):
+        return state
+    slot = replace(slot or Slot(wish.slot, ""), version=wish.version or "", settled=False, ready=0)
+    return _with(state, slot)
+
+
+@dataclass
+class Switch:
+    """One run: does the steps and remembers what is told afterwards."""
+
+    cluster: Cluster
+    namespace: str
+    service: str
+    options: Options = field(default_factory=Options)
+    clock: Clock = field(default_factory=Clock)
+    kinds: list[str] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    unheard: dict[str, str] = field(default_factory=dict)
+    drained: str = ""
+
+    def run(self, wish: Wish, *, check_mode: bool = False) -> dict[str, Any]:
+        """Make the wish true, or in check mode tell what that would take; returns the module's answer."""
+        started = self.clock.monotonic()
+        self.timings["started_at"] = self.clock.now()
+        before = self._read(missing_ok=check_mode)
+        wish = pin(before, wish)
+        if check_mode:
+            self.kinds, after = foresee(grant(before, wish), wish)
+        else:
+            after = self._converge(before, wish, started)
+        self.timings["total_seconds"] = self.clock.monotonic() - started
+        return self._answer(before, after)
+
+    def _read(self, *, missing_ok: bool = False) -> State:
+        try:
+            return read(self.cluster, self.namespace, self.service)
+        except NotFound:
+            if missing_ok:
+                return State(self.service, self.namespace)
+            raise
+
+    def _converge(self, state: State, wish: Wish, started: float) -> State:
+        deadline = started + self.options.timeout
+        conflicts = 0
+        while (step := plan(state, wish)).kind != DONE:
+            try:
+                wish = self._do(state, wish, step, deadline)
+            except Conflict:
+                conflicts += 1
+                if conflicts >= _CONFLICTS_MAX:
+                    raise
+                self._refuse_if_moved(state, step)
+            else:
+                if self.kinds[-1:] != [step.kind]:
+                    self.kinds.append(step.kind)
+            state = self._read()
+        return state
+
+    def _do(self, state: State, wish: Wish, step: Step, deadline: float) -> Wish:
+        """Do one step; returns the wish that is left."""
+        if step.kind == SIZE:
+            self._patch(
+                "apps/v1",
+                "Deployment",
+                deployment(self.service, step.slot),
+                {"spec": {"replicas": step.size}},
+                subresource="scale",
+            )
+        elif step.kind == WAIT:
+            self._wait(state, step, deadline)
+        elif step.kind == CHECK:
+            self._check(state, step.slot)
+        elif step.kind == SWITCH:
+            self._switch(state, step.slot)
+        elif step.kind == DRAIN:
+            self._drain(state, step.slot)
+        elif step.kind == AIM:
+            body = {"spec": {"scaleTargetRef": {"name": deployment(self.service, step.slot)}}}
+            self._patch("autoscaling/v2", "HorizontalPodAutoscaler", self.service, body)
+        elif step.kind == RECORD:
+            self._record(state)
+        return _left(wish, step)
+
+    def _wait(self, state: State, step: Step, deadline: float) -> None:
+        """Wait for the slot's Deployment; its pods' own words are in the error when it can't become ready."""
+        metadata = {"name": deployment(self.service, step.slot), "namespace": self.namespace}
+        wanted = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}
+        left = deadline - self.clock.monotonic()
+        try:
+            if left <= 0:
+                raise TimedOut(f"Deployment {metadata['name']} is not ready after {self.options.timeout:.0f} s")
+            wait_ready(self.cluster, [wanted], left, self.clock)
+        except (NotReady, TimedOut) as error:
+            where = f"traffic of {self.service} stays on {state.active or 'no slot'}"
+            raise type(error)(f"{where}: {error}", **error.facts) from error
+        self.clock.sleep(self.options.interval)
+
+    def _check(self, state: State, slot: str) -> None:
+        """Point the preview at the slot, and see each of its pods answer."""
+        name = preview(self.service)
+        found = self.cluster.get("v1", "Service", name, self.namespace)
+        if found and found["spec"].get("selector") != selector(self.service, slot):
+            self._patch("v1", "Service", name, {"spec": {"selector": selector(self.service, slot)}})
+        pods = state.slots[slot].pods
+        silent = _drain.ask(self.cluster, self.namespace, pods, self.options.check_port, "GET", self.options.check_path)
+        if silent:
+            pod, why = sorted(silent.items())[0]
+            raise NotReady(
+                f"{len(silent)} of {len(pods)} pods of slot {slot} of {self.service} do not answer"
+                f" {self.options.check_path} ({pod}: {why}): traffic stays on {state.active or 'no slot'}"
+            )
+
+    def _switch(self, state: State, slot: str) -> None:
+        """The one write that moves traffic; the server refuses it if the Service is not the one that was looked at."""
+        body: dict[str, Any] = {
+            "metadata": {"resourceVersion": state.resource_version},
+            "spec": {"selector": selector(self.service, slot)},
+        }
+        asked = self.clock.monotonic()
+        self._patch("v1", "Service", self.service, body)
+        self.timings["patch_seconds"] = self.clock.monotonic() - asked
+        self.timings["patched_at"] = self.clock.now()
+
+    def _refuse_if_moved(self, seen: State, step: Step) -> None:
+        """After a lost write: an unrelated change is looked at again, another hand on the traffic ends this run."""
+        now = self._read()
+        if step.kind != SWITCH or now.active == step.slot:
+            return
+        if now.active != seen.active or now.history != seen.history:
+            raise Conflict(
+                f"somebody else moved the traffic of {self.service} while this run was about to: it is on"
+                f" {now.active or 'no slot'} now, and nothing was written; look at its history and decide again"
+            )
+
+    def _drain(self, state: State, slot: str) -> None:
+        """Best effort: a pod that can't be told still serves, and is told of in the answer."""
+        port = self.options.management_port
+        self.unheard = _drain.undrain(self.cluster, self.namespace, state.slots[slot].pods, port)
+        former = state.slots.get(other(slot))
+        if former:
+            silent = _drain.drain(self.cluster, self.namespace, former.pods, port)
+            self.drained = f"{len(former.pods) - len(silent)}/{len(former.pods)}"
+            self.unheard |= silent
+
+    def _record(self, state: State) -> None:
+        slot = state.serving
+        assert slot is not None
+        now = datetime.fromtimestamp(self.clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        entry = _releases.following(
+            state.history, slot.name, slot.version, slot.image, time=now, by=self.options.by, drained=self.drained
+        )
+        _releases.append(self.cluster, self.namespace, self.service, entry, manager=MANAGER)
+
+    def _patch(
+        self, api_version: str, kind: str, name: str, body: dict[str, Any], subresource: str | None = None
+    ) -> None:
+        self.cluster.patch(api_version, kind, name, self.namespace, body, subresource=subresource, manager=MANAGER)
+
+    def _answer(self, before: State, after: State) -> dict[str, Any]:
+        serving = after.serving
+        return {
+            "changed": bool(set(self.kinds) - {WAIT, CHECK}),
+            "service": self.service,
+            "active": after.active,
+            "version": serving.version if serving else None,
+            "steps": self.kinds,
+            "timings": {name: round(value, 6) for name, value in self.timings.items()},
+            "drained": self.drained,
+            "unheard": self.unheard,
+            "diff": {"before": _shown(before), "after": _shown(after)},
+        }
+
+
+def _shown(state: State) -> dict[str, Any]:
+    """What the diff compares."""
+    serving = state.serving
+    return {
+        "service": f"{state.namespace}/{state.service}",
+        "traffic": f"{serving.name} {serving.version}" if serving else None,
+        "replicas": {slot.name: slot.replicas for slot in state.slots.values()},
+        "autoscaler_follows": state.scaled,
+        "releases": state.history[-1].number if state.history else 0,
+    }

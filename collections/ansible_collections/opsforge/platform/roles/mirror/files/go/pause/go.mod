@@ -1,0 +1,3 @@
+module opsforge.dev/mirror/pause
+
+go 1.26.0

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""blue_green_switch and blue_green_info against a real API server. The test plays the controllers and the kubelet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ansible_collections.opsforge.platform.plugins.module_utils import _slots
+from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
+from ansible_collections.opsforge.platform.plugins.module_utils._errors import Conflict
+from ansible_collections.opsforge.platform.plugins.module_utils._slots import selector
+from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch, Wish
+
+Object = dict[str, Any]
+RunModule = Callable[..., dict[str, Any]]
+READY = {"conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}
+
+
+class Shop:
+    """One service in a namespace, with whatever pods the test gives it."""
+
+    def __init__(self, cluster: Cluster, namespace: str, run_module: RunModule) -> None:
+        self.cluster, self.namespace, self._run = cluster, namespace, run_module
+        ports = {"ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
+        for name in ("auth", "auth-preview"):
+            cluster.create(self._object("v1", "Service", name, spec=ports))
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "auth-blue"}
+        spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 9}
+        cluster.create(self._object("autoscaling/v2", "HorizontalPodAutoscaler", "auth", spec=spec))
+
+    def _object(self, api_version: str, kind: str, name: str, **rest: Any) -> Object:
+        labels = {"app.kubernetes.io/name": "auth"}
+        metadata = {"name": name, "namespace": self.namespace, "labels": labels}
+        return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **rest}
+
+    def deploy(self, slot: str, version: str, pods: int = 2, ready: int | None = None) -> None:
+        """A slot with so many pods, of which so many are ready (all of them, if not told)."""
+        name = f"auth-{slot}"
+        container = {"name": "auth", "image": f"auth:{version}"}
+        template = {
+            "metadata": {"labels": {**selector("auth", slot), "app.kubernetes.io/version": version}},
+            "spec": {"containers": [container]},
+        }
+        spec = {"replicas": pods, "selector": {"matchLabels": selector("auth", slot)}, "template": template}
+        wanted = self._object("apps/v1", "Deployment", name, spec=spec)
+        live = self.cluster.get("apps/v1", "Deployment", name, self.namespace)
+        made = self.cluster.replace(wanted) if live else self.cluster.create(wanted)
+        status = {
+            "observedGeneration": made["metadata"]["generation"],
+            **dict.fromkeys(["replicas", "updatedReplicas", "availableReplicas", "readyReplicas"], pods),
+        }
+        self.cluster.patch("apps/v1", "Deployment", name, self.namespace, {"status": status}, subresource="status")
+        for number in range(pods):
+            pod = f"{name}-{number}"
+            if not self.cluster.get("v1", "Pod", pod, self.namespace):
+                found = self._object("v1", "Pod", pod, spec={"containers": [container]})
+                found["metadata"]["labels"] = selector("auth", slot)
+                self.cluster.create(found)
+            is_ready = number < (pods if ready is None else ready)
+            body = {"status": READY if is_ready else {"conditions": [], "phase": "Running"}}
+            self.cluster.patch("v1", "Pod", pod, self.namespace, body, subresource="status")
+
+    def switch(self, *, check: bool = False, **options: Any) -> Object:
+        options = {"check_path": "", "management_port": 0, "timeout": 5, "by": "somebody", **options}
+        return self._run(
+            "blue_green_switch", check=check, diff=True, service="auth", namespace=self.namespace, **options
+        )
+
+    def info(self, **options: Any) -> Object:
+        return self._run("blue_green_info", service="auth", namespace=self.namespace, **options)
+
+    def version(self) -> str:
+        """What changes with every write to the Service."""
+        found = self.cluster.get("v1", "Service", "auth", self.namespace)
+        assert found is not None
+        return str(found["metadata"]["resourceVersion"])
+
+
+@pytest.fixture
+def shop(cluster: Cluster, namespace: str, run_module: RunModule) -> Shop:
+    return Shop(cluster, namespace, run_module)
+
+
+def test_create_again_change_again_back_again_each_in_check_mode_too(shop: Shop) -> None:
+    shop.deploy("blue", "1.0.0")
+    shop.deploy("green", "1.1.0")
+    moves: list[tuple[Object, str, str]] = [
+        ({"slot": "blue"}, "blue", "release"),
+        ({"version": "1.1.0"}, "green", "release"),
+        ({"previous": True}, "blue", "rollback"),
+    ]
+    for wish, active, action in moves:
+        before = shop.version()
+        foretold = shop.switch(check=True, **wish)
+        assert shop.version() == before, "check mode writes nothing"
+        done = shop.switch(**wish)
+        for key in ("changed", "active", "version", "steps", "diff"):
+            assert foretold[key] == done[key], key
+        assert (done["changed"], done["active"]) == (True, active)
+        assert shop.info()["history"][-1]["action"] == action
+        assert shop.info()["autoscaler_follows"] == active
+
+        before = shop.version()
+        assert not shop.switch(check=True, **wish)["changed"]
+        assert not shop.switch(**wish)["changed"]
+        assert shop.version() == before, "the second time writes nothing"
+    assert [entry["number"] for entry in shop.info()["history"]] == [1, 2, 3]
+
+
+def test_the_slot_gets_the_size_of_the_one_in_use(shop: Shop) -> None:
+    shop.deploy("blue", "1.0.0", pods=5)
+    shop.switch(slot="blue")
+    shop.deploy("green", "1.1.0", pods=2)
+    answer = shop.switch(slot="green", timeout=1)
+    assert answer["failed"]
+    assert "stays on blue" in answer["msg"]
+    found = shop.cluster.get("apps/v1", "Deployment", "auth-green", shop.namespace)
+    assert found is not None
+    assert found["spec"]["replicas"] == 5
+
+
+@pytest.mark.parametrize(
+    "ready, wish, words",
+    [
+        (1, {"slot": "green", "timeout": 1}, "traffic of auth stays on blue"),
+        (0, {"slot": "green", "patient": False}, "is not ready (0 of 2 pods): traffic stays on blue"),
+        (2, {"slot": "green", "version": "9.9.9"}, "holds version 1.1.0, not 9.9.9"),
+        (2, {"version": "9.9.9"}, "no slot of auth holds version 9.9.9"),
+    ],
+)
+def test_refusal_leaves_traffic_where_it_was(shop: Shop, ready: int, wish: Object, words: str) -> None:
+    shop.deploy("blue", "1.0.0")
+    shop.switch(slot="blue")
+    shop.deploy("green", "1.1.0", ready=ready)
+    before = shop.version()
+    answer = shop.switch(**wish)
+    assert answer["failed"]
+    assert words in answer["msg"]
+    assert shop.version() == before
+
+
+def test_a_foreign_selector_is_refused_by_both_modules(shop: Shop) -> None:
+    shop.deploy("blue", "1.0.0")
+    shop.cluster.patch("v1", "Service", "auth", shop.namespace, {"spec": {"selector": {"app": "auth"}}})
+    for answer in (shop.switch(slot="blue"), shop.info()):
+        assert answer["failed"]
+        assert "is not ours (app=auth)" in answer["msg"]
+
+
+def test_pods_that_nobody_can_reach_hold_no_switch_up(shop: Shop) -> None:
+    shop.deploy("blue", "1.0.0")
+    shop.switch(slot="blue")
+    shop.deploy("green", "1.1.0")
+    answer = shop.switch(slot="green", management_port=9000)
+    assert (answer["active"], answer["drained"]) == ("green", "0/2")
+    assert set(answer["unheard"]) == {f"auth-{slot}-{number}" for slot in ("blue", "green") for number in (0, 1)}
+
+
+def test_a_pod_that_nobody_can_reach_does_not_pass_the_check(shop: Shop) -> None:
+    shop.deploy("blue", "1.0.0")
+    answer = shop.switch(slot="blue", check_path="/health")
+    assert answer["failed"]
+    assert "2 of 2 pods of slot blue of auth do not answer /health" in answer["msg"]
+    assert shop.info()["active"] is None
+    preview = shop.cluster.get("v1", "Service", "auth-preview", shop.namespace)
+    assert preview is not None
+    assert preview["spec"]["selector"] == selector("auth", "blue"), "the preview shows what is wrong"
+
+
+def test_applying_the_service_again_leaves_its_selector_alone(shop: Shop, run_module: RunModule) -> None:
+    shop.deploy("blue", "1.0.0")
+    shop.switch(slot="blue")
+    ports = {"ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
+    wanted = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "auth", "namespace": shop.namespace}}
+    for _ in range(2):
+        answer = run_module("kube_apply", objects=[{**wanted, "spec": ports}], manager="opsforge-service")
+        assert not answer.get("failed"), answer
+    assert shop.info()["active"] == "blue"
+
+
+def test_many_writers_with_one_goal_leave_one_record(shop: Shop, control_plane: Any) -> None:
+    shop.deploy("blue", "1.0.0")
+    shop.deploy("green", "1.1.0")
+    for slot in ("blue", "green", "blue", "green"):
+        errors: list[Exception] = []
+        start = threading.Barrier(4)
+
+        def move(slot: str = slot, start: threading.Barrier = start, errors: list[Exception] = errors) -> None:
+            mine = connect({"kubeconfig": str(control_plane.kubeconfig)})
+            start.wait()
+            try:
+                Switch(mine, shop.namespace, "auth", Options()).run(Wish(slot=slot, check=False, drain=False))
+            except Exception as error:
+                errors.append(error)
+
+        writers = [threading.Thread(target=move) for _ in range(4)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert errors == []
+        assert shop.info()["active"] == slot
+    history = shop.info()["history"]
+    assert [(entry["number"], entry["slot"]) for entry in history] == [
+        (1, "blue"),
+        (2, "green"),
+        (3, "blue"),
+        (4, "green"),
+    ]
+
+
+def test_a_lost_race_is_an_error_and_writes_nothing(shop: Shop, control_plane: Any) -> None:
+    shop.deploy("blue", "1.0.0")
+    shop.deploy("green", "1.1.0")
+    shop.switch(slot="blue")
+
+    class Slow(Cluster):
+        """Somebody else takes the traffic off the service between this writer's look and its write."""
+
+        def patch(self, api_version: str, kind: str, name: str, *args: Any, **kwargs: Any) -> Object:
+            if (kind, name) == ("Service", "auth"):
+                shop.cluster.patch("v1", "Service", "auth", shop.namespace, {"spec": {"selector": None}})
+            return super().patch(api_version, kind, name, *args, **kwargs)
+
+    slow = Slow(connect({"kubeconfig": str(control_plane.kubeconfig)})._pool)
+    with pytest.raises(Conflict, match="somebody else moved the traffic of auth"):
+        Switch(slow, shop.namespace, "auth", Options()).run(Wish(slot="green", check=False, drain=False))
+    assert _slots.read(shop.cluster, shop.namespace, "auth").active is None
+
+
+def test_info_of_a_service_that_does_not_exist(run_module: RunModule) -> None:
+    answer = run_module("blue_green_info", service="auth", namespace="nowhere", first_version="1.0.0")
+    assert (answer["active"], answer["slots"], answer["history"]) == (None, {}, [])
+    assert (answer["target"], answer["versions"]) == ("blue", {"blue": "1.0.0"})

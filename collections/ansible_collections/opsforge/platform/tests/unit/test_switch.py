@@ -1,0 +1,534 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Traffic moves only to a slot that can take it, by one write, and a second look never changes the goal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.opsforge.platform.plugins.module_utils import _slots, _switch
+from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    NotReady,
+    TimedOut,
+)
+from ansible_collections.opsforge.platform.plugins.module_utils._releases import Release
+from ansible_collections.opsforge.platform.plugins.module_utils._slots import Slot, State, selector
+from ansible_collections.opsforge.platform.plugins.module_utils._switch import Clock, Options, Step, Switch, Wish
+
+from .fake_cluster import FakeCluster
+
+Object = dict[str, Any]
+Moves = list[tuple[str, str, str]]
+
+BLUE = Slot("blue", "1.0.0", "auth:1.0.0", replicas=2, ready=2, pods=("blue-0", "blue-1"))
+GREEN = Slot("green", "1.1.0", "auth:1.1.0", replicas=2, ready=2, pods=("green-0", "green-1"))
+FIRST = Release(1, "t", "release", "blue", "1.0.0")
+SECOND = Release(2, "t", "release", "green", "1.1.0", from_slot="blue", from_version="1.0.0")
+BACK = Release(3, "t", "rollback", "blue", "1.0.0", from_slot="green", from_version="1.1.0")
+
+
+def state(*slots: Slot, active: str | None = "blue", scaled: str | None = None, history: Any = (FIRST,)) -> State:
+    """A service that serves 1.0.0 from blue, unless told otherwise."""
+    return State(
+        "auth", "apps", "7", active, {slot.name: slot for slot in slots or (BLUE, GREEN)}, scaled or active, history
+    )
+
+
+TO_GREEN = Wish(slot="green", version="1.1.0")
+SEEN = replace(TO_GREEN, check=False)
+ROLLBACK = Wish(slot="blue", version="1.0.0", patient=False, check=False)
+
+
+@pytest.mark.parametrize(
+    "now, wish, step",
+    [
+        pytest.param(state(), TO_GREEN, Step("check", "green"), id="ready, not yet seen answering"),
+        pytest.param(state(), SEEN, Step("switch", "green"), id="ready and seen"),
+        pytest.param(
+            state(replace(BLUE, replicas=5), GREEN), TO_GREEN, Step("size", "green", 5), id="as large as the live one"
+        ),
+        pytest.param(
+            state(BLUE, GREEN), replace(TO_GREEN, replicas_min=3), Step("size", "green", 3), id="as large as asked for"
+        ),
+        pytest.param(
+            state(BLUE, replace(GREEN, replicas=9, ready=9)), SEEN, Step("switch", "green"), id="larger is no obstacle"
+        ),
+        pytest.param(state(BLUE, replace(GREEN, ready=1)), SEEN, Step("wait", "green", 2), id="one pod missing"),
+        pytest.param(state(BLUE, replace(GREEN, settled=False)), SEEN, Step("wait", "green", 2), id="still rolling"),
+        pytest.param(
+            state(replace(BLUE, ready=1), GREEN, active="green", history=(FIRST, SECOND)),
+            replace(ROLLBACK, ready_percent=50),
+            Step("switch", "blue"),
+            id="half is enough for a rollback that asks for half",
+        ),
+        pytest.param(
+            state(BLUE, replace(GREEN, ready=1)),
+            replace(SEEN, ready_percent=50),
+            Step("wait", "green", 2),
+            id="a release waits for all of it",
+        ),
+        pytest.param(state(active=None, history=()), SEEN, Step("switch", "green"), id="no traffic yet"),
+        pytest.param(state(active="green", scaled="blue"), SEEN, Step("aim", "green"), id="killed after the write"),
+        pytest.param(state(active="green"), SEEN, Step("drain", "green"), id="killed before the drain"),
+        pytest.param(
+            state(active="green"), replace(SEEN, drain=False), Step("record", "green"), id="killed before the record"
+        ),
+        pytest.param(
+            state(active="green", history=(FIRST, SECOND)), TO_GREEN, Step("done", "green"), id="already there"
+        ),
+        pytest.param(
+            state(BLUE, replace(GREEN, settled=False), active="green", history=(FIRST, SECOND)),
+            TO_GREEN,
+            Step("wait", "green", 2),
+            id="already there, with a new template on its way",
+        ),
+        pytest.param(
+            state(replace(BLUE, ready=0), GREEN, active="blue", history=(FIRST, SECOND, BACK)),
+            ROLLBACK,
+            Step("done", "blue"),
+            id="already back, ready or not",
+        ),
+        pytest.param(
+            state(active="green", history=(FIRST, SECOND)), ROLLBACK, Step("switch", "blue"), id="rollback is one write"
+        ),
+        pytest.param(
+            state(BLUE, replace(GREEN, replicas=9, ready=0), active="green", history=(FIRST, SECOND)),
+            ROLLBACK,
+            Step("switch", "blue"),
+            id="rollback needs nothing of the bad slot",
+        ),
+    ],
+)
+def test_one_next_step(now: State, wish: Wish, step: Step) -> None:
+    assert _switch.plan(now, wish) == step
+
+
+@pytest.mark.parametrize(
+    "now, wish, words",
+    [
+        pytest.param(state(BLUE), TO_GREEN, "slot green of auth has no Deployment auth-green", id="no such slot"),
+        pytest.param(
+            state(BLUE, replace(GREEN, version="1.2.0")), TO_GREEN, "holds version 1.2.0, not 1.1.0", id="other version"
+        ),
+        pytest.param(
+            state(replace(BLUE, ready=1), GREEN, active="green", history=(FIRST, SECOND)),
+            ROLLBACK,
+            r"not ready \(1 of 2 pods\): traffic stays on green",
+            id="rollback to an unready slot",
+        ),
+        pytest.param(
+            state(replace(BLUE, replicas=0, ready=0), GREEN, active="green", history=(FIRST, SECOND)),
+            ROLLBACK,
+            "not ready",
+            id="rollback to an empty slot",
+        ),
+        pytest.param(
+            state(replace(BLUE, ready=0), GREEN, active="green", history=(FIRST, SECOND)),
+            replace(ROLLBACK, ready_percent=0),
+            "not ready",
+            id="no endpoint is never enough",
+        ),
+    ],
+)
+def test_refusal(now: State, wish: Wish, words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        _switch.plan(now, wish)
+
+
+@pytest.mark.parametrize(
+    "now, wish, slot",
+    [
+        pytest.param(state(), Wish(version="1.1.0"), "green", id="the slot that holds the version"),
+        pytest.param(
+            state(BLUE, replace(GREEN, version="1.0.0"), active="green"),
+            Wish(version="1.0.0"),
+            "green",
+            id="the slot in use, if both do",
+        ),
+        pytest.param(
+            state(active="green", history=(FIRST, SECOND)), Wish(previous=True), "blue", id="what the release replaced"
+        ),
+        pytest.param(
+            state(active="blue", history=(FIRST, SECOND, BACK)),
+            Wish(previous=True),
+            "blue",
+            id="a second rollback stays where the first one went",
+        ),
+    ],
+)
+def test_pinned_slot(now: State, wish: Wish, slot: str) -> None:
+    assert _switch.pin(now, wish).slot == slot
+
+
+@pytest.mark.parametrize(
+    "now, wish, words",
+    [
+        pytest.param(state(), Wish(version="9"), r"no slot of auth holds version 9 \(slots: blue 1.0.0, green 1.1.0\)"),
+        pytest.param(state(), Wish(previous=True), "no earlier release of auth"),
+        pytest.param(state(history=()), Wish(previous=True), "no earlier release of auth"),
+        pytest.param(
+            state(replace(BLUE, version="1.2.0"), GREEN, active="green", history=(FIRST, SECOND)),
+            Wish(previous=True),
+            r"1.0.0 of auth is no longer kept \(slot blue holds 1.2.0 now\): .* -e version=1.0.0",
+        ),
+        pytest.param(
+            state(GREEN, active="green", history=(FIRST, SECOND)), Wish(previous=True), r"\(slot blue is gone\)"
+        ),
+    ],
+)
+def test_a_goal_that_does_not_exist(now: State, wish: Wish, words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        _switch.pin(now, wish)
+
+
+# -- against a cluster ------------------------------------------------------------------------------------------------
+
+
+def deployment(slot: str, version: str, replicas: int) -> Object:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": f"auth-{slot}", "namespace": "apps", "labels": {"app.kubernetes.io/name": "auth"}},
+        "spec": {
+            "replicas": replicas,
+            "template": {
+                "metadata": {"labels": {**selector("auth", slot), "app.kubernetes.io/version": version}},
+                "spec": {"containers": [{"name": "auth", "image": f"auth:{version}"}]},
+            },
+        },
+    }
+
+
+def pod(slot: str, number: int) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"auth-{slot}-{number}", "namespace": "apps", "labels": selector("auth", slot)},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+def service(name: str, **spec: Any) -> Object:
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "apps"}, "spec": spec}
+
+
+class Apps(FakeCluster):
+    """A cluster whose controllers work at once, unless `stuck`."""
+
+    def __init__(self) -> None:
+        super().__init__(service("auth"), service("auth-preview"))
+        self.stuck = False
+        self.before_write: Callable[[], None] | None = None
+        self.put(
+            {
+                "apiVersion": "autoscaling/v2",
+                "kind": "HorizontalPodAutoscaler",
+                "metadata": {"name": "auth", "namespace": "apps"},
+                "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "auth-blue"}},
+            }
+        )
+
+    def deploy(self, slot: str, version: str, replicas: int = 1) -> None:
+        self.put(deployment(slot, version, replicas))
+
+    def list(self, api_version: str, kind: str, *args: Any, **kwargs: Any) -> list[Object]:
+        self._control()
+        return super().list(api_version, kind, *args, **kwargs)
+
+    def patch(self, api_version: str, kind: str, name: str, *args: Any, **kwargs: Any) -> Object:
+        if (kind, name) == ("Service", "auth") and self.before_write:
+            self.before_write()
+        return super().patch(api_version, kind, name, *args, **kwargs)
+
+    def get(self, api_version: str, kind: str, *args: Any, **kwargs: Any) -> Object | None:
+        self._control()
+        return super().get(api_version, kind, *args, **kwargs)
+
+    def _control(self) -> None:
+        for found in [obj for key, obj in self.objects.items() if key[1] == "Deployment"]:
+            count = 0 if self.stuck else found["spec"]["replicas"]
+            found["status"] = {
+                "observedGeneration": found["metadata"]["generation"],
+                "replicas": found["spec"]["replicas"],
+                "updatedReplicas": found["spec"]["replicas"],
+                "availableReplicas": count,
+            }
+            slot = found["metadata"]["name"].removeprefix("auth-")
+            for number in range(count):
+                if ("v1", "Pod", "apps", f"auth-{slot}-{number}") not in self.objects:
+                    self.put(pod(slot, number))
+
+    @property
+    def selector(self) -> Object | None:
+        return self.objects["v1", "Service", "apps", "auth"]["spec"].get("selector")
+
+    @property
+    def history(self) -> Moves:
+        found = _slots.read(self, "apps", "auth").history
+        return [(entry.action, entry.slot, entry.version) for entry in found]
+
+
+class Ticks:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def clock(self) -> Clock:
+        return Clock(monotonic=lambda: self.seconds, now=lambda: self.seconds, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@pytest.fixture
+def apps() -> Apps:
+    return Apps()
+
+
+def move(cluster: Apps, wish: Wish, *, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+    """One run of the module's logic."""
+    chosen = Options(by="somebody", **options)
+    return Switch(cluster, "apps", "auth", chosen, Ticks().clock()).run(wish, check_mode=check_mode)  # type: ignore[arg-type]
+
+
+def released(cluster: Apps, *versions: str) -> None:
+    """Release versions one after the other, each to the idle slot."""
+    for number, version in enumerate(versions):
+        slot = _slots.SLOTS[number % 2]
+        cluster.deploy(slot, version)
+        move(cluster, Wish(slot=slot, version=version, replicas_min=2))
+    cluster.calls.clear()
+
+
+def test_the_first_traffic_of_a_service(apps: Apps) -> None:
+    apps.deploy("blue", "1.0.0")
+    answer = move(apps, Wish(slot="blue", version="1.0.0", replicas_min=2))
+    assert answer["steps"] == ["size", "check", "switch", "drain", "record"]
+    assert answer["changed"]
+    assert apps.selector == selector("auth", "blue")
+    assert apps.history == [("release", "blue", "1.0.0")]
+
+
+def test_a_release_and_the_same_again(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    answer = move(apps, TO_GREEN)
+    assert answer["steps"] == ["size", "check", "switch", "aim", "drain", "record"]
+    assert answer["drained"] == "2/2"
+    assert (answer["diff"]["before"]["traffic"], answer["diff"]["after"]["traffic"]) == ("blue 1.0.0", "green 1.1.0")
+    assert apps.selector == selector("auth", "green")
+    assert _slots.read(apps, "apps", "auth").scaled == "green"
+
+    apps.calls.clear()
+    again = move(apps, TO_GREEN)
+    assert (again["changed"], again["steps"], apps.writes) == (False, [], [])
+
+
+def test_a_release_writes_the_selector_once_and_before_anybody_is_drained(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    move(apps, TO_GREEN)
+    assert apps.writes.count(("PATCH", "Service", "auth")) == 1
+    drains = [index for index, call in enumerate(apps.calls) if call[0] == "PROXY"]
+    assert min(drains) > apps.calls.index(("PATCH", "Service", "auth"))
+
+
+def test_rollback_moves_traffic_with_its_first_write_and_a_second_one_does_nothing(apps: Apps) -> None:
+    released(apps, "1.0.0", "1.1.0")
+    answer = move(apps, Wish(previous=True, patient=False, check=False))
+    assert answer["steps"] == ["switch", "aim", "drain", "record"]
+    assert apps.writes[0] == ("PATCH", "Service", "auth")
+    assert apps.history[-1] == ("rollback", "blue", "1.0.0")
+
+    apps.calls.clear()
+    again = move(apps, Wish(previous=True, patient=False, check=False))
+    assert (again["active"], again["changed"], apps.writes) == ("blue", False, [])
+
+
+@pytest.mark.parametrize(
+    "wish", [TO_GREEN, Wish(previous=True, patient=False, check=False)], ids=["release", "rollback"]
+)
+def test_check_mode_foretells_what_happens_and_writes_nothing(apps: Apps, wish: Wish) -> None:
+    released(apps, "1.0.0", *([] if wish.slot else ["1.1.0"]))
+    if wish.slot:
+        apps.deploy("green", "1.1.0")
+    foretold = move(apps, wish, check_mode=True)
+    assert apps.writes == []
+    done = move(apps, wish)
+    foretold["steps"] = [kind for kind in foretold["steps"] if kind != "wait"]  # nobody can know how fast pods start
+    for key in ("changed", "steps", "active", "version", "diff"):
+        assert foretold[key] == done[key], key
+
+
+def test_check_mode_on_nothing(apps: Apps) -> None:
+    apps.objects.clear()
+    answer = move(apps, Wish(slot="blue", version="1.0.0"), check_mode=True)
+    assert (answer["changed"], answer["active"], answer["version"]) == (True, "blue", "1.0.0")
+
+
+def test_check_mode_of_a_release_that_nothing_was_deployed_for(apps: Apps) -> None:
+    released(apps, "1.0.0", "1.1.0")
+    answer = move(apps, Wish(slot="blue", version="1.2.0"), check_mode=True)
+    assert (answer["active"], answer["version"], apps.writes) == ("blue", "1.2.0", [])
+
+
+def test_without_a_service_there_is_nothing_to_switch(apps: Apps) -> None:
+    apps.objects.clear()
+    with pytest.raises(NotFound, match="namespace apps has no Service auth"):
+        move(apps, TO_GREEN)
+
+
+def test_a_slot_that_never_gets_ready(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    apps.stuck = True
+    with pytest.raises(TimedOut, match="traffic of auth stays on blue: .*auth-green is not ready after 30 s"):
+        move(apps, TO_GREEN, timeout=30)
+    assert apps.selector == selector("auth", "blue")
+
+
+def test_a_slot_that_is_ready_and_does_not_answer(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    apps.proxy_status = lambda namespace, pod, method, path: 500 if pod == "auth-green-1" else 200
+    with pytest.raises(
+        NotReady, match=r"1 of 2 pods of slot green .* \(auth-green-1: HTTP 500\): traffic stays on blue"
+    ):
+        move(apps, TO_GREEN)
+    assert apps.selector == selector("auth", "blue")
+
+
+def test_pods_that_can_not_be_drained_are_told_of_and_hold_nothing_up(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    apps.proxy_status = lambda namespace, pod, method, path: 503 if pod == "auth-blue-0" else 200
+    answer = move(apps, TO_GREEN)
+    assert (answer["drained"], answer["unheard"]) == ("1/2", {"auth-blue-0": "HTTP 503"})
+    assert apps.selector == selector("auth", "green")
+
+
+def test_a_foreign_selector_is_left_alone(apps: Apps) -> None:
+    apps.put(service("auth", selector={"app": "auth"}))
+    apps.deploy("blue", "1.0.0")
+    with pytest.raises(Invalid, match=r"not ours \(app=auth\)"):
+        move(apps, Wish(slot="blue"))
+    assert apps.writes == []
+
+
+def test_an_unrelated_change_of_the_service_is_looked_at_again(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    apps.before_write = lambda: label(apps)
+    assert move(apps, TO_GREEN)["active"] == "green"
+    assert apps.writes.count(("PATCH", "Service", "auth")) == 2
+
+
+def label(cluster: Apps) -> None:
+    """Somebody else changes the Service, once."""
+    cluster.before_write = None
+    found = cluster.objects["v1", "Service", "apps", "auth"]
+    cluster.put({**found, "metadata": {**found["metadata"], "labels": {"a": "b"}}})
+
+
+def test_a_lost_race_is_an_error_and_writes_nothing(apps: Apps) -> None:
+    released(apps, "1.0.0", "1.1.0")
+    apps.deploy("blue", "1.2.0", replicas=2)
+
+    def somebody_empties_it() -> None:
+        apps.before_write = None
+        apps.put(service("auth"))
+
+    apps.before_write = somebody_empties_it
+    with pytest.raises(Conflict, match="somebody else moved the traffic of auth"):
+        move(apps, Wish(slot="blue", version="1.2.0"))
+    assert apps.selector is None
+    assert [entry[2] for entry in apps.history] == ["1.0.0", "1.1.0"]
+
+
+def test_two_writers_with_the_same_goal_both_end_well(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+
+    def the_other_one_is_faster() -> None:
+        apps.before_write = None
+        move(apps, TO_GREEN)
+
+    apps.before_write = the_other_one_is_faster
+    answer = move(apps, TO_GREEN)
+    assert (answer["active"], answer["steps"]) == ("green", ["size", "check"])
+    assert apps.history == [("release", "blue", "1.0.0"), ("release", "green", "1.1.0")]
+
+
+def test_a_slot_that_another_release_takes_over_is_not_switched_to(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+
+    def another_release() -> None:
+        apps.before_write = None
+        label(apps)
+        apps.deploy("green", "1.2.0")
+
+    apps.before_write = another_release
+    with pytest.raises(Invalid, match="holds version 1.2.0, not 1.1.0"):
+        move(apps, TO_GREEN)
+    assert apps.selector == selector("auth", "blue")
+
+
+def test_a_service_that_always_changes_is_given_up(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+
+    def again() -> None:
+        label(apps)
+        found = apps.objects["v1", "Service", "apps", "auth"]
+        found["metadata"]["resourceVersion"] += "0"
+        apps.before_write = again
+
+    apps.before_write = again
+    with pytest.raises(Conflict):
+        move(apps, TO_GREEN)
+    assert apps.selector == selector("auth", "blue")
+
+
+@pytest.mark.parametrize("killed_at", ["PATCH", "PROXY", "REPLACE"])
+def test_a_killed_run_is_finished_by_the_next(apps: Apps, killed_at: str) -> None:
+    """Killed before the autoscaler, the drain or the record was written."""
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0", replicas=2)
+    whole = Apps()
+    released(whole, "1.0.0")
+    whole.deploy("green", "1.1.0", replicas=2)
+    move(whole, TO_GREEN)
+
+    class Killed(BaseException):
+        pass
+
+    def record(verb: str, obj: Object, dry_run: bool) -> None:
+        if (
+            verb.upper() == killed_at
+            and obj["metadata"]["name"] != "auth-preview"
+            and apps.selector == selector("auth", "green")
+        ):
+            raise Killed
+        original(verb, obj, dry_run)
+
+    def die(namespace: str, pod: str, method: str, path: str) -> int:
+        if killed_at == "PROXY" and method == "PUT":
+            raise Killed
+        return 200
+
+    original = apps._record
+    apps._record, apps.proxy_status = record, die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        move(apps, TO_GREEN)
+    apps._record, apps.proxy_status = original, lambda *args: 200  # type: ignore[method-assign]
+    assert move(apps, TO_GREEN)["changed"]
+    assert apps.history == whole.history
+    assert _slots.described(_slots.read(apps, "apps", "auth")) == _slots.described(_slots.read(whole, "apps", "auth"))

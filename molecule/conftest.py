@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A way into the running local platform, for every scenario's tests."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from ansible_collections.opsforge.platform.plugins.module_utils._apply import Wish, ensure_absent, ensure_present
+from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
+
+CHECKOUT = Path(__file__).parents[1]
+WISH = Wish(manager="opsforge-test", wait_timeout=120)
+POD_SECURITY = {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
+CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+T = TypeVar("T")
+
+
+@dataclass
+class Site:
+    """The platform as a test sees it; whatever is made through it is removed again."""
+
+    cluster: Cluster
+    state_dir: Path
+    made: list[dict[str, Any]] = field(default_factory=list)
+    name: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
+
+    def have(self, *objects: dict[str, Any]) -> None:
+        """Apply the objects and wait until they are ready."""
+        self.made += objects
+        ensure_present(self.cluster, list(objects), WISH)
+
+    def namespace(self) -> str:
+        """Make a namespace of its own."""
+        self.have({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}})
+        return self.name
+
+    def open_network(self, namespace: str) -> None:
+        """Let the pods of this test in a namespace reach all, and be reached by all, that others allow."""
+        everything: dict[str, Any] = {"podSelector": {"matchLabels": self.labels}, "ingress": [{}], "egress": [{}]}
+        self.have(
+            {
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "metadata": {"name": self.name, "namespace": namespace},
+                "spec": everything | {"policyTypes": ["Ingress", "Egress"]},
+            }
+        )
+
+    def eventually(self, look: Callable[[], T], seconds: float = 60) -> T:
+        """Look again and again until something true is seen. Fails after that many seconds."""
+        deadline = time.monotonic() + seconds
+        while not (seen := look()):
+            assert time.monotonic() < deadline, f"after {seconds} s still {seen!r}"
+            time.sleep(0.5)
+        return seen
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of this test's pods, and of no other."""
+        return {"app.kubernetes.io/name": self.name}
+
+    def pod(self, image: str, command: list[str], **container: Any) -> dict[str, Any]:
+        """Return a pod template that Pod Security `restricted` accepts."""
+        main = {"name": "main", "image": image, "command": command, "securityContext": CONTAINER_SECURITY} | container
+        spec = {"automountServiceAccountToken": False, "securityContext": POD_SECURITY, "containers": [main]}
+        return {"metadata": {"labels": self.labels}, "spec": spec}
+
+    def run(self, namespace: str, image: str, script: str, **container: Any) -> str:
+        """Run a shell script in a pod until it ends, and return what it wrote. Fails if the script does."""
+        template = self.pod(image, ["sh", "-ec", script], **container)
+        template["spec"]["restartPolicy"] = "Never"
+        job = f"{self.name}-{len(self.made)}"
+        self.have(
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {"name": job, "namespace": namespace},
+                "spec": {"backoffLimit": 0, "template": template},
+            }
+        )
+        (pod,) = self.cluster.list("v1", "Pod", namespace, {"job-name": job})
+        return self.cluster.logs(namespace, pod["metadata"]["name"], tail=100).strip()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """The running platform."""
+    state_dir = CHECKOUT / ".state" / os.environ.get("OPSFORGE_PLATFORM", "opsforge")
+    found = Site(connect({"kubeconfig": str(state_dir / "kubeconfig")}), state_dir)
+    yield found
+    ensure_absent(found.cluster, found.made, Wish(manager="opsforge-test"))

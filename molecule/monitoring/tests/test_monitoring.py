@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that runs is seen, every rule evaluates, and an alert reaches Alertmanager."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
+from ansible_collections.opsforge.platform.plugins.module_utils._http import Pool
+from ansible_collections.opsforge.platform.plugins.module_utils._kubeconfig import load_endpoint
+
+CHECKOUT = Path(__file__).parents[3]
+KUBECONFIG = str(CHECKOUT / ".state" / os.environ.get("OPSFORGE_PLATFORM", "opsforge") / "kubeconfig")
+RULES = CHECKOUT / "collections/ansible_collections/opsforge/platform/roles/monitoring/files/rules/platform.yml"
+
+Ask = Callable[[str, str], Any]
+
+
+@pytest.fixture(scope="module")
+def ask() -> Ask:
+    """Ask one of the stack's Services through the API server's proxy, as people do."""
+    pool = Pool(load_endpoint(KUBECONFIG, None))
+
+    def get(service: str, path: str) -> Any:
+        answer = pool.request("GET", f"/api/v1/namespaces/monitoring/services/{service}:http/proxy/{path}")
+        assert answer.status == 200, answer.body.decode()
+        return json.loads(answer.body)
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Cluster:
+    return connect({"kubeconfig": KUBECONFIG})
+
+
+@pytest.fixture(scope="module")
+def targets(ask: Ask) -> list[dict[str, Any]]:
+    return ask("prometheus", "api/v1/targets?state=active")["data"]["activeTargets"]
+
+
+def test_every_target_answers(targets: list[dict[str, Any]]) -> None:
+    assert [(target["scrapeUrl"], target["lastError"]) for target in targets if target["health"] != "up"] == []
+
+
+def test_every_part_of_the_platform_is_a_target(targets: list[dict[str, Any]], cluster: Cluster) -> None:
+    seen = {target["labels"]["job"] for target in targets}
+    components = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet", "cadvisor"}
+    components |= {"kube-proxy", "coredns", "kube-router", "metrics-server", "envoy", "envoy-gateway"}
+    stack = {"prometheus", "alertmanager", "kube-state-metrics", "node-exporter"}
+    services = {found["metadata"]["name"].removesuffix("-releases") for found in _releases(cluster)}
+    assert services, "no service is there to be seen"
+    assert (components | stack | services) - seen == set()
+
+
+def _releases(cluster: Cluster) -> list[dict[str, Any]]:
+    return cluster.list("v1", "ConfigMap", labels={"opsforge.dev/component": "releases"})
+
+
+def test_every_node_is_seen_by_each_node_target(targets: list[dict[str, Any]], cluster: Cluster) -> None:
+    nodes = {node["metadata"]["name"] for node in cluster.list("v1", "Node")}
+    for job in ("kubelet", "cadvisor", "node-exporter", "kube-proxy", "kube-router"):
+        assert {target["labels"].get("node") for target in targets if target["labels"]["job"] == job} == nodes, job
+
+
+def test_a_service_is_told_apart_by_slot(targets: list[dict[str, Any]], cluster: Cluster) -> None:
+    for release in _releases(cluster):
+        service = release["metadata"]["name"].removesuffix("-releases")
+        mine = [target["labels"] for target in targets if target["labels"].get("service") == service]
+        assert mine and {labels.get("slot") for labels in mine} <= {"blue", "green"}, mine
+
+
+def test_every_shipped_rule_is_loaded_and_evaluates(ask: Ask) -> None:
+    loaded = [rule for group in ask("prometheus", "api/v1/rules")["data"]["groups"] for rule in group["rules"]]
+    shipped = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    names = {rule.get("alert") or rule["record"] for group in shipped for rule in group["rules"]}
+    assert names - {rule["name"] for rule in loaded} == set()
+    assert [(rule["name"], rule.get("lastError")) for rule in loaded if rule["health"] == "err"] == []
+
+
+def test_alerts_arrive_at_alertmanager(ask: Ask) -> None:
+    arrived = {alert["labels"]["alertname"] for alert in ask("alertmanager", "api/v2/alerts")}
+    assert "Watchdog" in arrived
+
+
+def test_neither_program_is_published(cluster: Cluster) -> None:
+    types = {found["spec"]["type"] for found in cluster.list("v1", "Service", "monitoring")}
+    assert types == {"ClusterIP"}
+
+
+def test_nothing_of_the_stack_ran_out_of_memory(cluster: Cluster) -> None:
+    """A limit that is too small shows as a kill, not as an error."""
+    pods = cluster.list("v1", "Pod", "monitoring")
+    states = {
+        f"{pod['metadata']['name']}/{status['name']}": status["lastState"].get("terminated", {}).get("reason")
+        for pod in pods
+        for status in pod["status"]["containerStatuses"]
+    }
+    assert states and "OOMKilled" not in states.values(), states
