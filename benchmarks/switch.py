@@ -21,6 +21,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -178,9 +179,21 @@ class Site:
         wanted = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
         self.ansible("kubernetes.core.k8s", {"kubeconfig": self.kubeconfig, "definition": wanted})
 
-    def roll(self, word: str) -> None:
-        """Replace the pods of the slot in use by others that call themselves so; empty gives them their own name."""
-        name = _slots.deployment(self.service, self.serving().name)
+    def autoscale(self, sizes: dict[str, int]) -> None:
+        """Set the limits of the autoscaler."""
+        kind = ("autoscaling/v2", "HorizontalPodAutoscaler")
+        self.cluster.patch(*kind, self.service, self.namespace, {"spec": sizes}, manager="opsforge-service")
+
+    def hold(self, sizes: dict[str, int]) -> None:
+        """Give slots these sizes, and wait for them."""
+        for slot, size in sizes.items():
+            name = f"deployment/{_slots.deployment(self.service, slot)}"
+            self.command(self.kubectl, "scale", name, f"--replicas={size}")
+            self.command(self.kubectl, "rollout", "status", name, f"--timeout={self.rolling_seconds:.0f}s")
+
+    def roll(self, slot: str, word: str) -> None:
+        """Replace the pods of a slot by others that call themselves so; empty gives them their own name."""
+        name = _slots.deployment(self.service, slot)
         setting = f"{ROLLING_VARIABLE}={word}" if word else f"{ROLLING_VARIABLE}-"
         self.command(self.kubectl, "set", "env", f"deployment/{name}", f"--containers={self.service}", setting)
         limit = f"--timeout={self.rolling_seconds:.0f}s"
@@ -242,7 +255,7 @@ class Arms:
         self._rolled += 1
         new = f"bench-{self._rolled}"
         decided = time.monotonic()
-        self._site.roll(new)
+        self._site.roll(self._site.serving().name, new)
         self._watch(Move("rolling_update", version_words(old), version_words(new), decided, 0))
 
     def _version(self) -> str:
@@ -251,7 +264,9 @@ class Arms:
     def _watch(self, move: Move) -> None:
         time.sleep(WATCH_SECONDS)
         if not self._load.is_running:
-            raise BenchmarkError(f"the load ended before the arms did: more than {LIMIT_SECONDS} s, or it failed")
+            raise BenchmarkError(
+                f"the load ended in the middle of {move.arm}: {LIMIT_SECONDS} s are over, or nobody answered any more"
+            )
         until = time.monotonic()
         self.moves.append(Move(move.arm, move.old, move.new, move.decided, until, move.is_rollback))
         print(f"  {move.arm}: {until - move.decided - WATCH_SECONDS:.1f} s", file=sys.stderr, flush=True)
@@ -259,20 +274,32 @@ class Arms:
 
 @contextmanager
 def left_as_found(site: Site) -> Iterator[None]:
-    """Whatever happens: the traffic, the template and the history are as they were."""
+    """Hold both slots at one size, since a release brings its slot to size before the decision; then undo everything.
+
+    Whatever happens: the traffic, the template, the size and the history are as they were.
+    """
     before = site.state()
-    names = (_releases.name(site.service), _slots.deployment(site.service, before.active or ""))
-    history = site.cluster.get("v1", "ConfigMap", names[0], site.namespace)
+    serving = site.serving()
+    record = site.cluster.get("v1", "ConfigMap", _releases.name(site.service), site.namespace)
+    scaler = site.cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", site.service, site.namespace)
+    sizes = {name: scaler["spec"][name] for name in ("minReplicas", "maxReplicas")} if scaler else {}
     try:
+        if scaler:
+            site.autoscale(dict.fromkeys(sizes, serving.replicas))
+        site.hold({slot: serving.replicas for slot in before.slots})
         yield
     finally:
-        if before.active and site.state().active != before.active:
-            site.patch(before.active)
-        live = site.cluster.get("apps/v1", "Deployment", names[1], site.namespace) or {}
-        if ROLLING_VARIABLE in json.dumps(live.get("spec", {})):
-            site.roll("")
-        if history:
-            site.cluster.patch("v1", "ConfigMap", names[0], site.namespace, {"data": history["data"]})
+        live = site.cluster.get("apps/v1", "Deployment", _slots.deployment(site.service, serving.name), site.namespace)
+        if ROLLING_VARIABLE in json.dumps((live or {}).get("spec", {})):
+            site.roll(serving.name, "")
+        site.ours(serving.name, back=False)
+        if scaler:
+            site.autoscale(sizes)
+        site.hold({slot.name: slot.replicas for slot in before.slots.values()})
+        if record:
+            site.cluster.patch(
+                "v1", "ConfigMap", _releases.name(site.service), site.namespace, {"data": record["data"]}
+            )
 
 
 def measure(site: Site, report: Report, load: Load, *, switches: int, rollings: int, commands: int) -> list[Move]:
@@ -287,7 +314,7 @@ def measure(site: Site, report: Report, load: Load, *, switches: int, rollings: 
             arms.there_and_back("kubernetes_core", site.ansible_core)
             arms.there_and_back("ours_ansible", site.ansible_ours)
             start = time.monotonic()
-            site.ansible("ansible.builtin.ping", {})
+            site.ansible("ansible.builtin.ping", {"data": "pong"})
             report.sample("ours_ansible", "start_seconds", time.monotonic() - start, "s")
         if number < rollings:
             arms.roll()
@@ -339,6 +366,7 @@ def main() -> None:
     """Run the benchmark."""
     chosen = options()
     report = Report("switch")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("switch: told to stop"))  # by way of what puts things back
     try:
         run(chosen, report)
     except (BenchmarkError, PlatformError, subprocess.TimeoutExpired) as error:

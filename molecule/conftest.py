@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,10 +29,16 @@ T = TypeVar("T")
 class Site:
     """The platform as a test sees it; whatever is made through it is removed again."""
 
+    platform: str
     cluster: Cluster
     state_dir: Path
     made: list[dict[str, Any]] = field(default_factory=list)
     name: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
+
+    def published(self, node_port: int) -> str:
+        """Where on this machine a port of the first control plane is published, as `127.0.0.1:8080`."""
+        ask = ["docker", "port", f"{self.platform}-cp1", f"{node_port}/tcp"]
+        return subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()[0]
 
     def have(self, *objects: dict[str, Any]) -> None:
         """Apply the objects and wait until they are ready."""
@@ -94,7 +101,8 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     """The running platform."""
-    state_dir = CHECKOUT / ".state" / os.environ.get("OPSFORGE_PLATFORM", "opsforge")
-    found = Site(connect({"kubeconfig": str(state_dir / "kubeconfig")}), state_dir)
+    platform = os.environ.get("OPSFORGE_PLATFORM", "opsforge")
+    state_dir = CHECKOUT / ".state" / platform
+    found = Site(platform, connect({"kubeconfig": str(state_dir / "kubeconfig")}), state_dir)
     yield found
     ensure_absent(found.cluster, found.made, Wish(manager="opsforge-test"))

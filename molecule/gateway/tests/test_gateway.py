@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import ssl
 import urllib.error
 import urllib.request
@@ -17,10 +16,7 @@ from cryptography import x509
 if TYPE_CHECKING:
     from conftest import Site
 
-PORTS = {
-    "http": int(os.environ.get("OPSFORGE_HTTP_PORT", "8080")),
-    "https": int(os.environ.get("OPSFORGE_HTTPS_PORT", "8443")),
-}
+NODE_PORTS = {"http": 30080, "https": 30443}
 GATEWAY = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "platform", "namespace": "gateway"}
 # Says which path it was asked for, and under which name of the host.
 ECHO = """
@@ -34,10 +30,15 @@ http.server.ThreadingHTTPServer(("", 8000), Echo).serve_forever()
 """
 
 
+def port(site: Site, scheme: str) -> int:
+    """The entrance's port on this machine."""
+    return int(site.published(NODE_PORTS[scheme]).split(":")[1])
+
+
 def get(site: Site, scheme: str, path: str, host: str = "127.0.0.1") -> tuple[int, bytes]:
     """The status and the body of one answer of the entrance."""
     trust = ssl.create_default_context(cafile=str(site.state_dir / "ca.crt"))
-    url = f"{scheme}://{host}:{PORTS[scheme]}{path}"
+    url = f"{scheme}://{host}:{port(site, scheme)}{path}"
     try:
         with urllib.request.urlopen(url, timeout=5, context=trust if scheme == "https" else None) as answer:
             return answer.status, answer.read()
@@ -70,13 +71,13 @@ def test_answers_without_a_route(site: Site, scheme: str, host: str) -> None:
     assert get(site, scheme, "/no-such-path", host)[0] == 404
 
 
-def test_nobody_trusts_it_without_its_authority() -> None:
+def test_nobody_trusts_it_without_its_authority(site: Site) -> None:
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
-        urllib.request.urlopen(f"https://127.0.0.1:{PORTS['https']}/", timeout=5)
+        urllib.request.urlopen(f"https://127.0.0.1:{port(site, 'https')}/", timeout=5)
 
 
-def test_certificate_lasts_longer_than_until_the_next_renewal() -> None:
-    served = x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", PORTS["https"])).encode())
+def test_certificate_lasts_longer_than_until_the_next_renewal(site: Site) -> None:
+    served = x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", port(site, "https"))).encode())
     assert served.not_valid_after_utc - datetime.datetime.now(datetime.UTC) > datetime.timedelta(days=30)
 
 

@@ -68,8 +68,8 @@ class CallbackModule(CallbackBase):
         self._seen += 1
         self._play = play.get_name()
         if self._plays > 1:
-            elapsed = human(time.monotonic() - self._started)
-            self._display.display(f"\n[{self._seen}/{self._plays}] {self._play} ({elapsed} so far)", color="bright blue")
+            far = f"[{self._seen}/{self._plays}] {self._play} ({human(time.monotonic() - self._started)} so far)"
+            self._display.display(f"\n{far}", color="bright blue")
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self._finish_task()

@@ -46,14 +46,14 @@ _raw:
   elements: dict
 """
 
-import base64
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.opsforge.platform.plugins.module_utils._client import connect
-from ansible_collections.opsforge.platform.plugins.module_utils._errors import NotFound, PlatformError
+from ansible_collections.opsforge.platform.plugins.module_utils._data import read
+from ansible_collections.opsforge.platform.plugins.module_utils._errors import PlatformError
 
 
 class LookupModule(LookupBase):
@@ -62,17 +62,9 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[dict[str, str]]:
         """Return the data of each object. Raises AnsibleError if the cluster exists but does not answer."""
         self.set_options(var_options=variables, direct=kwargs)
-        kind = self.get_option("kind")
+        connection = {key: self.get_option(key) for key in ("kubeconfig", "context")}
         try:
-            cluster = connect({key: self.get_option(key) for key in ("kubeconfig", "context")})
-            objects = [cluster.get("v1", kind, *reversed(term.split("/", 1))) for term in terms]
-        except NotFound:
-            return [{} for _ in terms]
+            # A lookup only reads, so it sees what check mode sees: without a kubeconfig, an empty cluster.
+            return read(connect(connection, check_mode=True), self.get_option("kind"), terms)
         except PlatformError as error:
             raise AnsibleError(f"kube_data: {error}") from error
-        return [_decode(kind, obj or {}) for obj in objects]
-
-
-def _decode(kind: str, obj: dict[str, Any]) -> dict[str, str]:
-    data = obj.get("data") or {}
-    return {key: base64.b64decode(value).decode() for key, value in data.items()} if kind == "Secret" else data

@@ -76,7 +76,12 @@ class Plan:
     def diff(self) -> list[dict[str, str]]:
         """One entry a file, in the form of `--diff`."""
         return [
-            {"before_header": step.wish.path, "after_header": step.wish.path, "before": step.before, "after": step.after}
+            {
+                "before_header": step.wish.path,
+                "after_header": step.wish.path,
+                "before": step.before,
+                "after": step.after,
+            }
             for step in self.steps
         ]
 

@@ -21,8 +21,13 @@ CAP_SYS_MODULE = 16
 CAP_SYS_RESOURCE = 24
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-# What only a host has on which kubeadm once ran, to its end or not.
-KUBEADM_TRACES = ("etc/kubernetes/manifests", "etc/kubernetes/kubelet.conf", "etc/kubernetes/pki", "var/lib/etcd/member")
+# What only a host has on which kubeadm once ran, to its end or not; its reset removes them, and leaves empty folders.
+KUBEADM_TRACES = (
+    "etc/kubernetes/pki/ca.crt",
+    "etc/kubernetes/bootstrap-kubelet.conf",
+    "etc/kubernetes/kubelet.conf",
+    "var/lib/etcd/member",
+)
 
 
 def has_capability(status: str, number: int) -> bool:

@@ -23,6 +23,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
 )
 from ansible_collections.opsforge.platform.plugins.module_utils._host import ARCHITECTURES
 from ansible_collections.opsforge.platform.plugins.module_utils._recipes import RECIPES, Job, Settings, Shell
+from ansible_collections.opsforge.platform.plugins.module_utils._recipes import refusal as build_refusal
 from ansible_collections.opsforge.platform.plugins.module_utils._registry import Reference, Registry, Storage
 
 # At hand, in the cache but not shown (another checkout shows its own), or to be made.
@@ -148,9 +149,15 @@ class Mirror:
 
 
 def survey(mirror: Mirror) -> dict[str, Any]:
-    """The state of every artifact; and the work ahead, split where the registry must run to go on."""
+    """The state of every artifact; and the work ahead, split where the registry must run to go on.
+
+    Raises PlatformError if this machine lacks what a build needs.
+    """
     states = {name: mirror.state(artifact) for name, artifact in mirror.catalogue.items()}
     ahead = [artifact for name, artifact in mirror.catalogue.items() if states[name] != PUBLISHED]
+    refused = build_refusal([artifact for artifact in ahead if states[artifact.name] == MISSING], mirror.settings)
+    if refused:
+        raise PlatformError(refused)
     early = closure(mirror.catalogue, [artifact.name for artifact in mirror.catalogue.values() if artifact.local])
     ahead.sort(key=lambda artifact: artifact.name not in early)
     steps = [

@@ -29,8 +29,8 @@ _UNSCHEDULABLE_GRACE = 30.0  # a node may be joining
 _PULL_GRACE = 15.0  # one retry of the kubelet: a registry may be restarting
 _CONFIG_GRACE = 3.0  # a controller may be about to write the missing Secret
 _TWO_LOOKS = 0.1  # must be seen twice
+_CRASHES = 3  # the first may come from a dependency that starts at the same time, and the second follows at once
 _HOPELESS_WAITING = {
-    "CrashLoopBackOff": _TWO_LOOKS,
     "ImagePullBackOff": _PULL_GRACE,
     "ErrImagePull": _PULL_GRACE,
     "ErrImageNeverPull": _TWO_LOOKS,
@@ -47,10 +47,24 @@ def judge(obj: Object | None) -> Verdict:
         return Verdict(False, "does not exist")
     if "deletionTimestamp" in obj["metadata"]:
         return Verdict(False, "is being deleted")
-    observed = obj.get("status", {}).get("observedGeneration")
-    if observed is not None and observed < obj["metadata"].get("generation", 0):
+    if not is_observed(obj):
         return Verdict(False, "its controller has not seen the change yet")
     return _JUDGES.get(obj["kind"], _exists)(obj)
+
+
+def is_observed(obj: Object) -> bool:
+    """Tell whether the status is of the present specification, as far as the kind says so."""
+    observed = obj.get("status", {}).get("observedGeneration")
+    return observed is None or observed >= obj["metadata"].get("generation", 0)
+
+
+def is_unproved(obj: Object) -> bool:
+    """Tell whether ready means no more than started: some container has no readiness probe, and nothing else waits."""
+    spec = obj.get("spec") or {}
+    if obj["kind"] not in ("Deployment", "StatefulSet", "DaemonSet") or spec.get("minReadySeconds"):
+        return False
+    pod = (spec.get("template") or {}).get("spec") or {}
+    return any("readinessProbe" not in container for container in pod.get("containers") or [])
 
 
 def judge_pod(pod: Object) -> Verdict:
@@ -64,12 +78,12 @@ def judge_pod(pod: Object) -> Verdict:
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("reason") == "Unschedulable":
         return Verdict(False, f"Unschedulable: {scheduled.get('message', '')}".rstrip(": "), _UNSCHEDULABLE_GRACE)
+    verdict = Verdict(False, "not ready")
     for container in (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or []):
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in _HOPELESS_WAITING:
-            reason = f"container {container['name']}: {waiting['reason']}{_detail(container, waiting)}"
-            return Verdict(False, reason, _HOPELESS_WAITING[waiting["reason"]])
-    return Verdict(False, "not ready")
+        reason, hopeless_after = _trouble(container)
+        if reason and verdict.hopeless_after is None:
+            verdict = Verdict(False, f"container {container['name']}: {reason}", hopeless_after)
+    return verdict
 
 
 def failing_container(pod: Object) -> tuple[str | None, bool]:
@@ -200,12 +214,24 @@ def _has(obj: Object, kind: str) -> Verdict:
     return Verdict(False, f"not {kind}: {found.get('message') or found.get('reason') or 'not yet'}")
 
 
-def _detail(container: Object, waiting: Object) -> str:
-    last = (container.get("lastState") or {}).get("terminated")
-    if last and waiting["reason"] == "CrashLoopBackOff":
-        restarts = container.get("restartCount", 0)
-        return f" (exit code {last.get('exitCode')}, {last.get('reason', 'no reason')}, {restarts} restarts)"
-    return f" ({waiting['message']})" if waiting.get("message") else ""
+def _trouble(container: Object) -> tuple[str, float | None]:
+    """Say what is wrong with a container and after how many seconds of it that is hopeless.
+
+    Between two crashes its state is `terminated`, and `CrashLoopBackOff` only for the moment before the next start.
+    """
+    now = container.get("state") or {}
+    waiting, ended = now.get("waiting") or {}, now.get("terminated") or {}
+    restarts = container.get("restartCount", 0)
+    loops = waiting.get("reason") == "CrashLoopBackOff"
+    if loops:
+        ended = (container.get("lastState") or {}).get("terminated") or {"exitCode": "unknown"}
+    if loops or (ended and ended.get("exitCode") != 0):
+        how = f"exit code {ended.get('exitCode')}, {ended.get('reason', 'no reason')}, {restarts} restarts"
+        return f"CrashLoopBackOff ({how})", _TWO_LOOKS if restarts + 1 >= _CRASHES else None
+    if waiting.get("reason") in _HOPELESS_WAITING:
+        message = f" ({waiting['message']})" if waiting.get("message") else ""
+        return f"{waiting['reason']}{message}", _HOPELESS_WAITING[waiting["reason"]]
+    return "", None
 
 
 def _exit_reason(status: Object) -> str:

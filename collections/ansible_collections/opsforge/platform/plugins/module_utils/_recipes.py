@@ -190,15 +190,13 @@ def debian(job: Job) -> dict[str, Any]:
 
 def debootstrap(job: Job) -> dict[str, Any]:
     """A minimal Debian tree as a tar archive."""
-    if os.geteuid() != 0:
-        raise PlatformError(f"{job.artifact.title} is made by debootstrap, which needs root.")
     root = job.work / "root"
     include = job.wish.get("include", [])
     # In a mount namespace of its own, so that no mount outlives it, whatever ends it.
     job.shell.run(
         *("unshare", "--mount", "debootstrap", f"--arch={job.settings.arch}", f"--variant={job.wish['variant']}"),
         *([f"--include={','.join(include)}"] if include else []),
-        *(job.wish["suite"], root, job.settings.debian_mirror),
+        *(job.wish["suite"], root, *filter(None, [job.settings.debian_mirror])),
     )
     # Docker gives containers devices of their own.
     job.shell.run(
@@ -260,6 +258,52 @@ RECIPES: dict[str, Callable[[Job], dict[str, Any]]] = {
 }
 
 
+def go_version(settings: Settings) -> str:
+    """The version of the Go that is installed, as go1.26.8; empty if there is none."""
+    try:
+        done = subprocess.run(
+            ["go", "env", "GOVERSION"],
+            env={**os.environ, **go_environment(settings)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip()
+
+
+def go_refusal(artifact: Artifact, have: str) -> str:
+    """Why that Go can't build the artifact, in one sentence; empty if it can."""
+    text = (artifact.folder / "go.mod").read_text(encoding="utf-8") if artifact.folder else ""
+    found = re.search(r"^go (\S+)$", text, re.MULTILINE)
+    wanted = found[1] if found else "1.0"
+    if not have:
+        return (
+            f"{artifact.title} is built from source with Go {wanted} or newer, which is not installed: "
+            "install it, or set mirror_source to upstream."
+        )
+    if not is_newer_or_same(have, wanted):
+        return f"{artifact.title} needs Go {wanted} or newer, and {have} is installed."
+    return ""
+
+
+def refusal(artifacts: Iterable[Artifact], settings: Settings) -> str:
+    """Why one of the artifacts can't be built here, in one sentence; empty if all can."""
+    artifacts = list(artifacts)
+    of_go = [artifact for artifact in artifacts if artifact.recipe in ("go", "module")]
+    have = go_version(settings) if of_go else ""
+    reasons = [go_refusal(artifact, have) for artifact in of_go]
+    if os.geteuid() != 0:
+        reasons += [
+            f"{artifact.title} is made by debootstrap, which needs root."
+            for artifact in artifacts
+            if artifact.recipe == "debootstrap"
+        ]
+    return next(filter(None, reasons), "")
+
+
 def is_newer_or_same(have: str, want: str) -> bool:
     """Whether Go `have` (go1.26.8) can build a module whose go.mod says `want` (1.26.0)."""
 
@@ -270,16 +314,9 @@ def is_newer_or_same(have: str, want: str) -> bool:
 
 
 def _require_go(job: Job) -> None:
-    found = re.search(r"^go (\S+)$", (job.folder / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
-    wanted = found[1] if found else "1.0"
-    if shutil.which("go") is None:
-        raise PlatformError(
-            f"{job.artifact.title} is built from source with Go {wanted} or newer, which is not installed: "
-            "install it, or set mirror_source to upstream."
-        )
-    have = job.shell.run("go", "env", "GOVERSION", env=go_environment(job.settings)).strip()
-    if not is_newer_or_same(have, wanted):
-        raise PlatformError(f"{job.artifact.title} needs Go {wanted} or newer, and {have} is installed.")
+    refused = go_refusal(job.artifact, go_version(job.settings))
+    if refused:
+        raise PlatformError(refused)
 
 
 def _join(paths: Iterable[Path], bundle: Path) -> None:

@@ -15,6 +15,8 @@ from ansible_collections.opsforge.platform.plugins.module_utils._ready import (
     Verdict,
     condition,
     failing_container,
+    is_observed,
+    is_unproved,
     judge,
     judge_pod,
 )
@@ -22,6 +24,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._ready import (
 Object = dict[str, Any]
 Key = tuple[str, str, str, str]
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0  # seconds between two looks; each pause is half as long again as the last
+_PROBATION = 3.0  # seconds
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job")
 _LOG_LINES = 10
 
@@ -51,12 +54,13 @@ def wait_gone(cluster: Cluster, objects: list[Object], timeout: float, clock: Cl
 
 
 class _Watch:
-    """One wait: how long each trouble has been seen, and the pods it was seen in."""
+    """One wait: how long each trouble, or readiness, has been seen, and the pods that trouble was seen in."""
 
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
         self._cluster = cluster
         self._clock = clock
         self._since: dict[Key, float] = {}
+        self._ready_since: dict[Key, float] = {}
         self._culprit: dict[Key, Object] = {}
 
     def until(
@@ -84,23 +88,36 @@ class _Watch:
     def judge(self, obj: Object, live: Object | None) -> Verdict:
         """Judge the object and, while it is not ready, its pods: they know earlier and better what is wrong."""
         verdict = judge(live)
-        if live is not None and live["kind"] == "Pod":
-            self._culprit[key(obj)] = live
-        if verdict.ready or live is None or live["kind"] not in _WORKLOADS:
+        self._culprit.pop(key(obj), None)
+        if live is None:
             return verdict
+        if verdict.ready:
+            return self._on_probation(obj, live)
+        self._ready_since.pop(key(obj), None)
+        if live["kind"] == "Pod":
+            self._culprit[key(obj)] = live
+        if live["kind"] not in _WORKLOADS or not is_observed(live):
+            return verdict  # before its controller has seen the change, all pods are of the version before
         for pod in self._pods(live):
             found = judge_pod(pod)
+            if not found.ready:
+                self._culprit.setdefault(key(obj), pod)
             if live["kind"] == "Job" and (found.hopeless_after == 0 or "CrashLoopBackOff" in found.reason):
                 continue  # a Job counts its own failures
             if found.hopeless_after is not None and self._is_current(live, pod):
                 self._culprit[key(obj)] = pod
                 return Verdict(False, f"Pod {pod['metadata']['name']}: {found.reason}", found.hopeless_after)
-            if not found.ready:
-                self._culprit.setdefault(key(obj), pod)
         return verdict
 
+    def _on_probation(self, obj: Object, live: Object) -> Verdict:
+        """A container without a readiness probe counts as ready the moment it starts: see whether it stays."""
+        now = self._clock.monotonic()
+        if is_unproved(live) and now - self._ready_since.setdefault(key(obj), now) < _PROBATION:
+            return Verdict(False, f"started, and watched for {_PROBATION:.0f} s because it has no readiness probe")
+        return Verdict(True)
+
     def _hopeless(self, obj: Object, verdict: Verdict) -> bool:
-        """Tell whether the verdict has stood for its grace; the culprit's name, not the text, is what must stand."""
+        """Tell whether trouble has stood for its grace."""
         if verdict.hopeless_after is None:
             self._since.pop(key(obj), None)
             return False
@@ -158,9 +175,9 @@ class _Watch:
         culprit = self._culprit.get(key(obj))
         if culprit and culprit["metadata"]["name"] not in verdict.reason:
             lines[0] += f" (Pod {culprit['metadata']['name']}: {judge_pod(culprit).reason or 'ready'})"
-        for evidence in (self._event, self._log):
+        for gather in (self._event, self._log):
             try:
-                lines += evidence(culprit or obj)
+                lines += gather(culprit or obj) or (gather(obj) if culprit else [])
             except PlatformError as error:
                 lines.append(f"(no more is known: {error})")
         return mask_text("\n".join(lines))

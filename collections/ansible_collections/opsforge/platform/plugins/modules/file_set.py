@@ -44,7 +44,9 @@ options:
         description: Where the file, or a tar archive that holds it, is downloaded from.
         type: str
       checksum_url:
-        description: Where the download's SHA-256 is published, alone or before a name. Default is O(files[].url) with C(.sha256).
+        description:
+          - Where the download's SHA-256 is published, alone or before a name.
+          - Default is O(files[].url) with C(.sha256).
         type: str
       member:
         description: The file's name in the archive at O(files[].url).
@@ -84,6 +86,7 @@ from typing import BinaryIO
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
+
 from ansible_collections.opsforge.platform.plugins.module_utils import _files
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import PlatformError
 

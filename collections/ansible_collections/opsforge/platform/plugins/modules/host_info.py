@@ -32,7 +32,7 @@ options:
     type: str
     default: ""
   marker:
-    description: File in which the role cluster notes C(started) before and C(done) after kubeadm's work, with the cluster's name.
+    description: File in which the role cluster notes C(started) before kubeadm's work and C(done) after it.
     type: path
     default: /var/lib/opsforge/cluster
   services:
@@ -87,7 +87,9 @@ host:
       description: Free space below O(data).
       type: int
     membership:
-      description: What kubeadm left; V(absent), V(foreign) (not of O(cluster)), V(partial) (a run was cut off) or V(member).
+      description:
+        - What kubeadm left; V(absent) is nothing, V(member) a member of O(cluster).
+        - V(partial) is what a run that was cut off left, V(foreign) what belongs to another cluster.
       type: str
     memory_bytes:
       description: Physical memory.
@@ -118,6 +120,7 @@ host:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.opsforge.platform.plugins.module_utils import _host
 
 

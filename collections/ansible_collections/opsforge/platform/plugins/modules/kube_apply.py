@@ -26,7 +26,7 @@ options:
   objects:
     description:
       - The objects, each as a dictionary or as a YAML text of one or several documents. A C(List) is unpacked.
-      - In a Secret O(objects[].stringData) is stored as C(data).
+      - In a Secret C(stringData) is stored as C(data).
     type: list
     elements: raw
   src:

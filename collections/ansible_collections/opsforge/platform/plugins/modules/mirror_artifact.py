@@ -66,9 +66,9 @@ options:
     type: str
     default: ""
   debian_mirror:
-    description: URL of the Debian archive that base images are made from.
+    description: URL of the Debian archive that base images are made from. The one debootstrap knows if empty.
     type: str
-    default: http://deb.debian.org/debian
+    default: ""
   lock_timeout_seconds:
     description: How long to wait for another run.
     type: int
@@ -103,7 +103,7 @@ ARGUMENT_SPEC = {
     "network": {"type": "str", "default": ""},
     "ca_bundle": {"type": "str", "default": ""},
     "go_cache": {"type": "str", "default": ""},
-    "debian_mirror": {"type": "str", "default": "http://deb.debian.org/debian"},
+    "debian_mirror": {"type": "str", "default": ""},
     "lock_timeout_seconds": {"type": "int", "default": 3600},
 }
 

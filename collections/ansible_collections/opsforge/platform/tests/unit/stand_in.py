@@ -65,8 +65,10 @@ def stand_in_site(files: dict[str, bytes], asked: list[str]) -> Iterator[str]:
     class Site(_Quiet):
         def do_GET(self) -> None:
             asked.append(self.path)
+            if self.headers.get("Authorization"):
+                return self.answer(400)  # as a store of blobs does that has credentials of its own
             body = files.get(self.path)
-            self.answer(404 if body is None else 200, body or b"")
+            return self.answer(404 if body is None else 200, body or b"")
 
     with _serving(Site) as address:
         yield address
@@ -79,6 +81,8 @@ class StandInRegistry:
         self.root = root / "docker" / "registry" / "v2"
         self.token = token
         self.pushed: list[str] = []
+        # Where blobs are fetched instead, as public registries do it.
+        self.elsewhere = ""
 
     def blob(self, digest: str) -> Path:
         """Where the blob's bytes are."""
@@ -143,6 +147,8 @@ class StandInRegistry:
                 file = registry.blob(digest) if digest else None
                 if file is None or not file.is_file():
                     return self.answer(404)
+                if kind == "blobs" and registry.elsewhere:
+                    return self.answer(307, Location=f"http://{registry.elsewhere}/{name}")
                 body = file.read_bytes()
                 media_type = json.loads(body)["mediaType"] if kind == "manifests" else "application/octet-stream"
                 return self.answer(200, body, media_type)

@@ -50,7 +50,14 @@ def test_full_name(short: str, full: str) -> None:
     assert full_name(short) == full
 
 
-DOCKERFILE = "FROM debian:bookworm-slim AS root\nRUN true\nfrom root as next\nFROM scratch\nCOPY --from=next / /\nFROM --platform=x quay.io/a:1\n"
+DOCKERFILE = """\
+FROM debian:bookworm-slim AS root
+RUN true
+from root as next
+FROM scratch
+COPY --from=next / /
+FROM --platform=x quay.io/a:1
+"""
 
 
 def test_bases_leave_out_stages_and_scratch() -> None:

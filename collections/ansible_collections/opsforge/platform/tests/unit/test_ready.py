@@ -206,6 +206,17 @@ def test_hopeless(state: str) -> None:
     assert verdict.hopeless_after is not None and verdict.hopeless_after <= within
 
 
+@pytest.mark.parametrize(
+    ("restarts", "exit_code", "hopeless"), [(0, 1, False), (1, 1, False), (2, 1, True), (9, 1, True), (9, 0, False)]
+)
+def test_the_third_crash_is_one_too_many(restarts: int, exit_code: int, hopeless: bool) -> None:
+    """Between two crashes a container is `terminated`, most of the time not `CrashLoopBackOff`."""
+    live = pod("Running")
+    container = live["status"]["containerStatuses"][0]
+    container |= {"restartCount": restarts, "state": {"terminated": {"exitCode": exit_code, "reason": "Error"}}}
+    assert (judge(live).hopeless_after is not None) is hopeless
+
+
 def test_a_stale_deadline_is_no_verdict() -> None:
     """The condition of the rollout before stays until the controller has seen the new one."""
     live = deployment(conditions=conditions("Progressing=False", reason="ProgressDeadlineExceeded"))

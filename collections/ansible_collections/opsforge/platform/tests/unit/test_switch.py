@@ -414,10 +414,26 @@ def test_pods_that_can_not_be_drained_are_told_of_and_hold_nothing_up(apps: Apps
     assert apps.selector == selector("auth", "green")
 
 
-def test_a_foreign_selector_is_left_alone(apps: Apps) -> None:
-    apps.put(service("auth", selector={"app": "auth"}))
+def test_the_slot_that_gets_traffic_keeps_connections_and_the_other_lets_them_go(apps: Apps) -> None:
+    released(apps, "1.0.0", "1.1.0")
+    told = []
+    apps.proxy_status = lambda namespace, pod, method, path: told.append((pod, method, path)) or 200  # type: ignore[func-returns-value]
+    move(apps, Wish(previous=True, patient=False, check=False))
+    assert sorted(told) == [
+        ("auth-blue-0", "DELETE", "/drain"),
+        ("auth-blue-1", "DELETE", "/drain"),
+        ("auth-green-0", "PUT", "/drain"),
+        ("auth-green-1", "PUT", "/drain"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "foreign", [{"app": "auth"}, {**selector("auth", "blue"), "canary": "yes"}, {"opsforge.dev/slot": "blue"}], ids=str
+)
+def test_a_foreign_selector_is_left_alone(apps: Apps, foreign: dict[str, str]) -> None:
+    apps.put(service("auth", selector=foreign))
     apps.deploy("blue", "1.0.0")
-    with pytest.raises(Invalid, match=r"not ours \(app=auth\)"):
+    with pytest.raises(Invalid, match="not ours"):
         move(apps, Wish(slot="blue"))
     assert apps.writes == []
 

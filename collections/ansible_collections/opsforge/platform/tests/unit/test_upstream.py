@@ -188,6 +188,18 @@ def test_an_image_goes_from_registry_to_registry(world: World, capfd: pytest.Cap
     assert world.run("app", capfd)["changed"] is False
 
 
+def test_a_registry_may_send_us_elsewhere_for_its_layers(
+    world: World, files: dict[str, bytes], asked: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without the credentials, which are not meant for that place."""
+    world.upstream.put_image("library/app", "v1.0", b"layer")
+    files |= {f"/sha256:{digest(path.read_bytes())}": path.read_bytes() for path in world.upstream.root.rglob("data")}
+    world.upstream.elsewhere = world.site
+    world.catalogue = [wish_for_image(world)]
+    assert world.run("app", capfd)["changed"] is True
+    assert len(asked) == 2
+
+
 def test_what_the_registry_lost_is_filled_again(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     world.upstream.put_image("library/app", "v1.0", b"layer")
     world.catalogue = [wish_for_image(world)]

@@ -198,6 +198,53 @@ def test_the_old_version_of_other_workloads(kind: str, status: Object, annotatio
         wait_ready(as_cluster(FakeCluster(live, pod("CrashLoopBackOff", **current))), [live], 30, FakeClock())
 
 
+def test_a_broken_version_can_be_replaced() -> None:
+    """Until its controller has seen the new one, the pods that crash are still the newest there are."""
+    changed = workload()
+    changed["metadata"]["generation"] = 2
+    fake = FakeCluster(changed, pod("CrashLoopBackOff"), replica_set("web-new", "2"))
+    fake.objects["apps/v1", "Deployment", "apps", "web"]["metadata"]["generation"] = 2
+    clock = FakeClock()
+    clock.at(10, lambda: fake.put(workload(ready=True)))
+    wait_ready(as_cluster(fake), [changed], 60, clock)
+
+
+def test_without_a_readiness_probe_it_must_stay_up() -> None:
+    """Such a pod is ready for a moment before each crash."""
+
+    def unprobed(ready: bool) -> Object:
+        obj = workload(ready=ready)
+        obj["spec"]["template"] = {"spec": {"containers": [{"name": "web"}]}}
+        return obj
+
+    fake, clock = FakeCluster(unprobed(True), pod("CrashLoopBackOff"), replica_set("web-new", "2")), FakeClock()
+    clock.at(1, lambda: fake.put(unprobed(False)))
+    with pytest.raises(NotReady, match="CrashLoopBackOff"):
+        wait_ready(as_cluster(fake), [unprobed(True)], 60, clock)
+    assert (
+        3 <= wait_ready(as_cluster(FakeCluster(unprobed(True))), [unprobed(True)], 60, FakeClock())[key(workload())] < 6
+    )
+
+
+def test_a_failed_job_shows_its_pods_log() -> None:
+    job = workload("Job")
+    failure = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "limit"}
+    job["status"] = {"conditions": [failure]}
+    ended = pod("Error")
+    ended["status"]["phase"] = "Failed"
+    ended["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 1}}
+    fake = FakeCluster(job, ended)
+    fake.log_lines["web-1", "web"] = "column exists"
+    with pytest.raises(NotReady) as error:
+        wait_ready(as_cluster(fake), [job], 60, FakeClock())
+    assert str(error.value).splitlines() == [
+        "Job apps/web will not become ready after 0 s: failed: BackoffLimitExceeded: limit"
+        " (Pod web-1: failed: container web ended with exit code 1)",
+        "last log lines of container web:",
+        "  column exists",
+    ]
+
+
 def test_a_job_counts_its_own_failures() -> None:
     job = workload("Job")
     job["status"] = {"active": 1}
