@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -25,14 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import docker
+
 from benchmarks._report import CHECKOUT, Report, median
 
 COLD_LIMIT_SECONDS = 120 * 60
 WARM_LIMIT_SECONDS = 30 * 60
 SECOND_LIMIT_SECONDS = 10 * 60
 DOWN_LIMIT_SECONDS = 5 * 60
-
-_BYTES = {"B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
 
 
 class BenchmarkError(Exception):
@@ -57,12 +56,14 @@ def roles_of(log: Mapping[str, Any]) -> dict[str, float]:
     return dict(seconds)
 
 
-def memory_bytes(text: str) -> int:
-    """The bytes of Docker's `1.5GiB / 23.5GiB`; only what is in use counts."""
-    found = re.match(r"([\d.]+)([A-Za-z]+)", text)
-    if not found or found[2] not in _BYTES:
-        raise BenchmarkError(f"docker reports memory as {text!r}, which is not understood")
-    return round(float(found[1]) * _BYTES[found[2]])
+def in_use_bytes(memory: Mapping[str, Any]) -> int:
+    """What the machine cannot get back from a container: its memory without the page cache, from Docker's statistics.
+
+    `docker stats` shows more: it takes off the inactive half of the page cache only.
+    """
+    counters = memory["stats"]
+    prefix = "total_" if "total_inactive_file" in counters else ""  # cgroup v1 counts its children under these names
+    return memory["usage"] - counters[f"{prefix}inactive_file"] - counters[f"{prefix}active_file"]
 
 
 class Platform:
@@ -70,6 +71,7 @@ class Platform:
 
     def __init__(self, name: str, cache: Path | None) -> None:
         self.name = name
+        self.docker = docker.from_env()
         self.environ = {**os.environ, "OPSFORGE_PLATFORM": name}
         if cache:
             # The compiler's own caches live beside ours: a cold run must not find them either.
@@ -79,15 +81,14 @@ class Platform:
                 "GOMODCACHE": str(cache / "go-mod"),
             }
 
-    def containers(self) -> list[str]:
-        """The ids of its containers, running or not."""
-        return self._docker("ps", "--all", "--quiet", "--filter", f"label=opsforge.dev/platform={self.name}").split()
+    def containers(self) -> list[Any]:
+        """Its containers, running or not."""
+        return self.docker.containers.list(all=True, filters={"label": f"opsforge.dev/platform={self.name}"})
 
     def memory(self) -> int:
-        """What its containers use, without the page cache, in bytes."""
-        ids = self.containers()
-        lines = self._docker("stats", "--no-stream", "--format", "{{.MemUsage}}", *ids).splitlines() if ids else []
-        return sum(memory_bytes(line) for line in lines)
+        """What its containers have in use together, in bytes."""
+        running = [container for container in self.containers() if container.status == "running"]
+        return sum(in_use_bytes(container.stats(stream=False)["memory_stats"]) for container in running)
 
     def down(self) -> None:
         """Remove it; nothing happens where there is none."""
@@ -116,9 +117,6 @@ class Platform:
                 raise
         if code:
             raise BenchmarkError(f"{command[1]} failed for platform {self.name}")
-
-    def _docker(self, *arguments: str) -> str:
-        return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def measure(report: Report, arm: str, platform: Platform, limit: float, seconds_runs: int) -> None:

@@ -61,17 +61,10 @@ def test_a_figure_keeps_its_unit() -> None:
         report.sample("ours", "time", 1, "milliseconds")
 
 
-@pytest.mark.parametrize(
-    "text, expected",
-    [("1.5GiB / 23.5GiB", 3 * 2**29), ("812KiB / 1GiB", 812 * 1024), ("0B / 0B", 0), ("2MB / 4MB", 2_000_000)],
-)
-def test_memory_is_read_as_docker_prints_it(text: str, expected: int) -> None:
-    assert site.memory_bytes(text) == expected
-
-
-def test_unknown_memory_is_an_error_not_a_zero() -> None:
-    with pytest.raises(site.BenchmarkError, match="not understood"):
-        site.memory_bytes("-- / --")
+@pytest.mark.parametrize("prefix", ["total_", ""], ids=["cgroup v1", "cgroup v2"])
+def test_page_cache_is_not_memory_in_use(prefix: str) -> None:
+    memory = {"usage": 1000, "stats": {f"{prefix}inactive_file": 300, f"{prefix}active_file": 200, "anon": 450}}
+    assert site.in_use_bytes(memory) == 500
 
 
 def test_time_is_added_up_by_role() -> None:

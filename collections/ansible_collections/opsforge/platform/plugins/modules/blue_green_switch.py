@@ -178,9 +178,9 @@ def main() -> None:
     )
     params = module.params
     try:
-        switch = Switch(
-            connect(params), params["namespace"], params["service"], Options.of(params, user=getpass.getuser())
-        )
+        cluster = connect(params, check_mode=module.check_mode)
+        options = Options.of(params, user=getpass.getuser())
+        switch = Switch(cluster, params["namespace"], params["service"], options)
         result = switch.run(Wish.of(params), check_mode=module.check_mode)
     except PlatformError as error:
         module.fail_json(msg=str(error), **error.facts)

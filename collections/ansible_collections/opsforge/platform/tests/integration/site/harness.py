@@ -25,11 +25,11 @@ class Run:
 
 
 def read(code: int, output: str, errors: str) -> Run:
-    """The run told by the JSON callback's output."""
+    """The run told by the JSON callback, between what other callbacks print."""
     start = output.find("{\n")
     if start < 0:
         return Run(code, [], [errors.strip()], output + errors)
-    report = json.loads(output[start:])
+    report, _ = json.JSONDecoder().raw_decode(output, start)
     changed, failures = [], []
     for play in report["plays"]:
         for task in play["tasks"]:
@@ -46,7 +46,6 @@ def play(playbook: str, *arguments: str, platform: str | None = None, inventory:
     """Runs playbooks/<playbook>.yml to its end, for the platform of that name."""
     environment = os.environ | {
         "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        "ANSIBLE_CALLBACKS_ENABLED": "",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
     }
     if platform:

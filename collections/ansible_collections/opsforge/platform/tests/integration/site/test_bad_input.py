@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -74,14 +75,15 @@ def test_second_checkout(tmp_path: Path) -> None:
 
 
 def test_unreachable_host(tmp_path: Path) -> None:
-    inventory = tmp_path / "hosts.yml"
-    inventory.write_text(
-        "all: {children: {nodes: {children: {control_plane: {hosts: {nowhere: "
-        "{ansible_host: 127.0.0.1, ansible_port: 9, ansible_connection: ssh, node_address: 127.0.0.1}}}}}}}\n",
-        encoding="utf-8",
-    )
-    run = play("site", "--tags", "node", inventory=str(inventory))
-    refused(run, "127.0.0.1")
+    shared = tmp_path / "group_vars/all"
+    shared.mkdir(parents=True)
+    (shared / "00_shared.yml").symlink_to(CHECKOUT / "group_vars/shared.yml")
+    controller = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    nowhere = {"ansible_host": "127.0.0.1", "ansible_port": 9, "node_address": "127.0.0.1"}
+    groups = {"nodes": {"children": {"control_plane": {"hosts": {"nowhere": nowhere}}}}}
+    inventory = {"all": {"hosts": {"localhost": controller}, "children": groups}}
+    (tmp_path / "hosts.yml").write_text(json.dumps(inventory), encoding="utf-8")
+    refused(play("site", inventory=str(tmp_path)), "127.0.0.1")
 
 
 def test_wrong_vault_password(tmp_path: Path) -> None:

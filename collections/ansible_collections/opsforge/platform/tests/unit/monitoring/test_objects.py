@@ -132,6 +132,13 @@ def test_the_token_is_sent_to_components_only(objects: Objects) -> None:
     }
 
 
+def test_a_pod_of_unknown_name_keeps_the_job_label(objects: Objects) -> None:
+    """An empty source with the default expression would take the label away."""
+    pods_job = next(job for job in prometheus_config(objects)["scrape_configs"] if job["job_name"] == "pods")
+    rules = [rule for rule in pods_job["relabel_configs"] if rule.get("target_label") == "job"]
+    assert rules and all(rule["regex"] == "(.+)" for rule in rules)
+
+
 def test_documentation_url_is_put_before_every_page() -> None:
     objects = render(monitoring_docs_url="https://docs.example.org/")
     rules = yaml.safe_load(objects["ConfigMap", "prometheus"]["data"]["rules.yml"])
