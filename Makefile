@@ -2,7 +2,7 @@
 PLAY = .venv/bin/ansible-playbook
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: site down test lint unit api services scenarios bench lock
+.PHONY: site down test lint unit api services scenarios platform bench lock
 
 site: .venv/ready
 	$(PLAY) playbooks/site.yml
@@ -10,7 +10,7 @@ site: .venv/ready
 down: .venv/ready
 	$(PLAY) playbooks/down.yml
 
-test: lint unit site api services scenarios
+test: lint unit site api services scenarios platform
 
 lint: .venv/ready
 	ruff check . && ruff format --check . && mypy && ansible-lint -q --offline
@@ -27,6 +27,9 @@ services: .venv/ready
 
 scenarios: .venv/ready
 	molecule test --all
+
+platform: .venv/ready
+	pytest -m site
 
 bench: .venv/ready
 	python -m benchmarks.$(NAME) $(ARGS)

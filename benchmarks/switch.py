@@ -48,6 +48,8 @@ LIMIT_SECONDS = 30 * 60
 WATCH_SECONDS = 2.0
 # A generator that is later than this, at twice the rate, would measure itself.
 LATE_SECONDS_MAX = 0.1
+# An old answer later than this is named, with when its request was sent.
+LATE_ANSWER_SECONDS = 1.0
 ROLLING_VARIABLE = "OPSFORGE_VERSION"
 SECOND_VERSION = "1.1.0"
 
@@ -77,6 +79,8 @@ class Seen:
     lost: int
     first_new: float | None
     last_old: float
+    # The request that the last old answer was for: it may have left before the decision.
+    last: Request | None = None
 
 
 def see(move: Move, requests: list[Request]) -> Seen:
@@ -84,12 +88,15 @@ def see(move: Move, requests: list[Request]) -> Seen:
     ours = [request for request in requests if move.decided <= request.due < move.watched_until]
     new = [request.ended for request in ours if move.new in request.body]
     # An answer on its way at the decision is the old version's good right; the last one still counts.
-    old = [r.ended for r in requests if move.old in r.body and move.decided <= r.ended and r.due < move.watched_until]
+    # After the watch the traffic moves on, and what was old may be new again.
+    old = [r for r in requests if move.old in r.body and move.decided <= r.ended < move.watched_until]
+    last = max(old, key=lambda request: request.ended, default=None)
     return Seen(
         requests=len(ours),
         lost=sum(request.is_lost for request in ours),
         first_new=min(new) - move.decided if new else None,
-        last_old=max(old, default=move.decided) - move.decided,
+        last_old=last.ended - move.decided if last else 0.0,
+        last=last,
     )
 
 
@@ -342,6 +349,15 @@ def second_version(site: Site, playbook: Path, version: str) -> None:
     site.command(command, str(playbook / "rollback.yml"), "-e", f"service={site.service}")
 
 
+def entrance(platform: str) -> str:
+    """Where the first control plane's http port is published on this machine. Raises BenchmarkError without one."""
+    ask = ["docker", "port", f"{platform}-cp1", "30080/tcp"]
+    answer = subprocess.run(ask, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise BenchmarkError(f"there is no platform {platform} on this machine (make site): {answer.stderr.strip()}")
+    return answer.stdout.split()[0]
+
+
 def options() -> argparse.Namespace:
     """The command line."""
     name = os.environ.get("OPSFORGE_PLATFORM") or "opsforge"
@@ -351,12 +367,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--commands", type=int, default=4, help="rounds of the two arms that start Ansible")
     parser.add_argument("--rate", type=float, default=300, help="requests per second")
     parser.add_argument("--short", action="store_true", help="4 switches, one rolling update, one round of commands")
-    parser.add_argument("--url", default="http://127.0.0.1:8080/auth/info")
+    parser.add_argument("--url", help="what is asked; by default the service, through the entrance of the platform")
     parser.add_argument("--service", default="auth")
     parser.add_argument("--namespace", default="apps")
     parser.add_argument("--version", default=SECOND_VERSION, help="version to release when there is one slot only")
     parser.add_argument("--kubeconfig", default=str(CHECKOUT / ".state" / name / "kubeconfig"))
     chosen = parser.parse_args()
+    chosen.url = chosen.url or f"http://{entrance(name)}/{chosen.service}/info"
     if chosen.short:
         chosen.switches, chosen.rollings, chosen.commands = 4, 1, 1
     return chosen
@@ -364,10 +381,10 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     """Run the benchmark."""
-    chosen = options()
     report = Report("switch")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("switch: told to stop"))  # by way of what puts things back
     try:
+        chosen = options()
         run(chosen, report)
     except (BenchmarkError, PlatformError, subprocess.TimeoutExpired) as error:
         sys.exit(f"switch: {error}")
@@ -393,7 +410,14 @@ def run(chosen: argparse.Namespace, report: Report) -> None:
             moves = measure(site, report, load, **numbers)
         requests = list(load.requests())
     for move in moves:
-        record(report, move, see(move, requests))
+        seen = see(move, requests)
+        record(report, move, seen)
+        if seen.last and seen.last_old > LATE_ANSWER_SECONDS and move.arm in ("ours", "kubectl_patch"):
+            sent = seen.last.sent - move.decided
+            kind = "kept" if seen.last.kept else "new"
+            print(
+                f"{move.arm}: an old answer after {seen.last_old:.2f} s, sent at {sent:.2f} s, {kind}", file=sys.stderr
+            )
     for request in requests:
         if request.is_lost:
             print(f"lost: {request.line().strip()}", file=sys.stderr)

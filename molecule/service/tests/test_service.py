@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from conftest import Site
 
 CHECKOUT = Path(__file__).parents[3]
-PORT = int(os.environ.get("OPSFORGE_HTTP_PORT", "8080"))
-URL = f"http://127.0.0.1:{PORT}/auth/info"
+HTTP_NODE_PORT = 30080
 PYTHON = "docker.io/library/python:3.11-slim-bookworm"
 # Nodes learn of a new pod and its policies within seconds: cluster DNS, which is open to all, tells when they have.
 REACH = """python3 -c '
@@ -43,9 +42,14 @@ print("open" if reached("{host}", 80, {seconds}) else "closed")
 '"""
 
 
-def info() -> dict[str, str]:
+def url(site: Site, path: str) -> str:
+    """Where a path of the service is reached through the entrance."""
+    return f"http://{site.published(HTTP_NODE_PORT)}/auth{path}"
+
+
+def info(site: Site) -> dict[str, str]:
     """What the service says of itself, through the entrance."""
-    with urllib.request.urlopen(URL, timeout=5) as answer:
+    with urllib.request.urlopen(url(site, "/info"), timeout=5) as answer:
         found: dict[str, str] = json.load(answer)
     return found
 
@@ -74,9 +78,9 @@ def play(name: str, **extra: str) -> int:
 
 
 @contextmanager
-def load(folder: Path) -> Iterator[Load]:
+def load(site: Site, folder: Path) -> Iterator[Load]:
     """100 requests a second, half of them on connections that are kept."""
-    with Load(URL, 100, 300, folder / "load") as running:
+    with Load(url(site, "/info"), 100, 300, folder / "load") as running:
         yield running
         assert running.is_running, "the load ended by itself: the service was down"
 
@@ -88,11 +92,11 @@ def lost(requests: list[Request]) -> list[str]:
 def test_it_answers_by_its_path_and_from_the_slot_that_the_service_points_at(site: Site) -> None:
     serving = state(site).serving
     assert serving is not None
-    assert info() == {"service": "auth", "version": serving.version, "slot": serving.name}
+    assert info(site) == {"service": "auth", "version": serving.version, "slot": serving.name}
 
 
 def test_its_documentation_knows_the_path_it_is_reached_by(site: Site) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/auth/openapi.json", timeout=5) as answer:
+    with urllib.request.urlopen(url(site, "/openapi.json"), timeout=5) as answer:
         assert json.load(answer)["servers"] == [{"url": "/auth"}]
 
 
@@ -167,14 +171,14 @@ def test_a_caller_with_a_drawn_edge_reaches_it(site: Site) -> None:
 
 def test_a_release_and_a_rollback_under_load_lose_nothing(site: Site, tmp_path: Path) -> None:
     """Leaves the service where it was; its idle slot then holds the version of this test."""
-    before = info()
+    before = info(site)
     version = f"{before['version'].removesuffix('-next')}-next"
-    with load(tmp_path) as running:
+    with load(site, tmp_path) as running:
         assert play("release", version=version) > 0
-        assert info()["version"] == version
+        assert info(site)["version"] == version
         assert play("release", version=version) == 0, "the same release again changes nothing"
         assert play("rollback") == 1
-        assert info() == before
+        assert info(site) == before
         assert play("rollback") == 0, "a second rollback does not bring the version back"
     requests = list(running.requests())
     assert len(requests) > 500

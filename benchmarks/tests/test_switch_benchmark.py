@@ -28,13 +28,14 @@ REQUESTS = [
     request(10.11, 10.3, OLD),  # the last old one, after the first new one
     request(10.5, 10.52, "", status=503),
     request(11.0, 11.02, NEW),
+    request(12.99, 13.2, OLD),  # was on its way when the next move made the old version the new one
     request(13.5, 13.6, OLD),  # the next move
 ]
 
 
 def test_what_clients_saw_of_a_move() -> None:
     seen = switch.see(MOVE, REQUESTS)
-    assert (seen.requests, seen.lost) == (4, 1)
+    assert (seen.requests, seen.lost) == (5, 1)
     assert seen.first_new == pytest.approx(0.15)
     assert seen.last_old == pytest.approx(0.3)
 
