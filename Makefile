@@ -1,5 +1,6 @@
 # Each line is what a person could type. OPSFORGE_PLATFORM=name keeps a second platform apart.
 PLAY = .venv/bin/ansible-playbook
+COLLECTION = collections/ansible_collections/opsforge/platform
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: site down test lint unit api services scenarios platform bench lock
@@ -14,6 +15,8 @@ test: lint unit site api services scenarios platform
 
 lint: .venv/ready
 	ruff check . && ruff format --check . && mypy && ansible-lint -q --offline
+	ANSIBLE_COLLECTIONS_PATH=collections antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck $(COLLECTION)
+	cd $(COLLECTION) && antsibull-changelog lint
 
 unit: .venv/ready
 	pytest -m "not api and not services and not site"

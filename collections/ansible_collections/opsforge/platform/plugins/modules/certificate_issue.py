@@ -15,9 +15,15 @@ description:
   - Private keys are made here and go to the cluster; they are never returned, and never become a variable.
 extends_documentation_fragment: [opsforge.platform.connection]
 attributes:
-  check_mode: {support: full, description: Says whether a certificate would be made, and why; writes nothing.}
-  diff_mode: {support: full, description: Shows hostnames and expiry before and after.}
-  idempotent: {support: full, description: A certificate that fits stays.}
+  check_mode:
+    description: Says whether a certificate would be made, and why; writes nothing.
+    support: full
+  diff_mode:
+    description: Shows hostnames and expiry before and after.
+    support: full
+  idempotent:
+    description: A certificate that fits stays.
+    support: full
 options:
   namespace:
     description: Namespace of both Secrets. It must exist.

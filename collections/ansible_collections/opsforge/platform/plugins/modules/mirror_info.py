@@ -77,10 +77,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 artifacts:
-  description: Every artifact with its RV(artifacts[].state), one of V(published), V(cached) and V(missing).
+  description: Every artifact, in the order of the catalogue.
   returned: always
   type: list
   elements: dict
+  contains:
+    state:
+      description: V(published), V(cached) or V(missing).
+      type: str
 early:
   description: What is to be made before the registry can run, with a title that says how far the work is.
   returned: always
