@@ -12,6 +12,7 @@ description:
   - Publishes it in the file tree or the registry.
   - Waits while another run builds into the same cache.
   - The output of a build is kept in the folder C(logs) of the cache.
+extends_documentation_fragment: [opsforge.platform.mirror]
 attributes:
   check_mode:
     support: full
@@ -27,32 +28,6 @@ options:
     description: The artifact's name in the catalogue.
     type: str
     required: true
-  catalogue:
-    description: The artifacts, in the order in which they are built.
-    type: list
-    elements: dict
-    required: true
-  folder:
-    description: Holds the build folders that the catalogue names.
-    type: path
-    required: true
-  cache:
-    description: Folder of the cache.
-    type: path
-    required: true
-  source:
-    description: Which source is used of an artifact that offers both.
-    type: str
-    choices: [build, upstream]
-    default: build
-  registry:
-    description: Address of the registry as this machine sees it, without a scheme.
-    type: str
-    required: true
-  docker:
-    description: The container engine's command.
-    type: str
-    default: docker
   network:
     description: Network of the containers in which images are built. The engine's default if empty.
     type: str

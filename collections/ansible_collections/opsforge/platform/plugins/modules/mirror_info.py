@@ -10,6 +10,7 @@ author: OpsForge (@opsforge)
 description:
   - Compares every artifact of the catalogue with the cache, and says what is left to be made, in the order to make it.
   - Reads the disk and asks the container engine; changes nothing.
+extends_documentation_fragment: [opsforge.platform.mirror]
 attributes:
   check_mode:
     support: full
@@ -21,32 +22,6 @@ attributes:
     support: full
     description: Changes nothing.
 options:
-  catalogue:
-    description: The artifacts, in the order in which they are built.
-    type: list
-    elements: dict
-    required: true
-  folder:
-    description: Holds the build folders that the catalogue names.
-    type: path
-    required: true
-  cache:
-    description: Folder of the cache.
-    type: path
-    required: true
-  source:
-    description: Which source is used of an artifact that offers both.
-    type: str
-    choices: [build, upstream]
-    default: build
-  registry:
-    description: Address of the registry as this machine sees it, without a scheme.
-    type: str
-    required: true
-  docker:
-    description: The container engine's command.
-    type: str
-    default: docker
   platform:
     description: Name of the platform, to tell its containers from other people's.
     type: str
