@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real PostgreSQL and real service processes, on loopback, gone afterwards."""
+"""A real PostgreSQL, a real Redis and real service processes, on loopback, gone afterwards."""
 
 from __future__ import annotations
 
@@ -21,15 +21,26 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis as redis_client
+import structlog
 from psycopg import sql
 
 SERVICES = Path(__file__).parent
 
+# Left alone, structlog draws tracebacks with every local variable, which takes seconds of the event loop.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ],
+    wrapper_class=structlog.make_filtering_bound_logger("info"),
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs PostgreSQL, so that nobody has to remember to."""
+    """Mark what needs PostgreSQL or Redis, so that nobody has to remember to."""
     for item in items:
-        if "postgresql" in getattr(item, "fixturenames", ()):
+        if {"postgresql", "redis"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.services)
 
 
@@ -79,6 +90,80 @@ def postgresql() -> Iterator[PostgreSQL]:
     yield server
     run("pg_ctl", "stop", "--wait", "--silent", "--mode=immediate")
     shutil.rmtree(home)
+
+
+class Redis:
+    """A Redis server that writes everything down; `url` names a database of it that nobody else has."""
+
+    def __init__(self, program: str, home: Path) -> None:
+        self._program = program
+        self.port = _free_port()
+        self.password = secrets.token_hex(16)
+        self._home = home
+        self._databases = iter(range(10_000))
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def url(self) -> str:
+        """Return the URL of a new, empty database."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/{next(self._databases)}"
+
+    def start(self) -> None:
+        """Start the server, with what it had when it was stopped; a running one stays."""
+        if self._popen:
+            return
+        options = {
+            "bind": "127.0.0.1",
+            "port": self.port,
+            "requirepass": self.password,
+            "dir": self._home,
+            "databases": 10_000,
+            "appendonly": "yes",
+            "save": "",
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        self._popen = subprocess.Popen(["redis-server", *words], executable=self._program, stdout=subprocess.DEVNULL)
+        while not self._answers():
+            if self._popen.poll() is not None:
+                pytest.fail(f"redis-server ended with status {self._popen.returncode}")
+
+    def stop(self) -> None:
+        """Kill the server as a power cut would; a stopped one stays."""
+        if self._popen:
+            self._popen.kill()
+            self._popen.wait()
+            self._popen = None
+
+    def flush(self) -> None:
+        """Forget everything."""
+        with redis_client.Redis(port=self.port, password=self.password) as client:
+            client.flushall()
+
+    def _answers(self) -> bool:
+        try:
+            with redis_client.Redis(port=self.port, password=self.password, socket_timeout=1) as client:
+                return bool(client.ping())
+        except redis_client.RedisError:
+            return False
+
+
+@pytest.fixture(scope="session")
+def _redis_server() -> Iterator[Redis]:
+    # One program of two names: Debian's redis-tools has it under the second, and brings no service along.
+    program = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+    if not program:
+        pytest.fail("These tests need Redis's programs: apt-get install --no-install-recommends redis-tools")
+    home = Path(tempfile.mkdtemp(prefix="opsforge-redis-"))
+    server = Redis(program, home)
+    yield server
+    server.stop()
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def redis(_redis_server: Redis) -> Redis:
+    """Return a running Redis server; a test may stop, start and flush it."""
+    _redis_server.start()
+    return _redis_server
 
 
 def _free_port() -> int:
@@ -162,3 +247,11 @@ def start() -> Iterator[Start]:
     for process in running:
         process.popen.kill()
         process.wait()
+
+
+@pytest.fixture
+def contract() -> Callable[..., set[str]]:
+    """Return `kit.testing.check_contract`: an app answers whatever is sent as its OpenAPI document says."""
+    from kit.testing import check_contract
+
+    return check_contract

@@ -3,20 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector
 from prometheus_client import ProcessCollector as _ProcessCollector
 
 from kit.lifecycle import Lifecycle
 from kit.settings import Settings
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+T = TypeVar("T")
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
     """The registry and its RED metrics. A service adds its own to `registry`."""
 
-    def __init__(self, settings: Settings, lifecycle: Lifecycle) -> None:
+    def __init__(self, settings: Settings, lifecycle: Lifecycle | None = None) -> None:
+        self.lifecycle = lifecycle = lifecycle or Lifecycle()
         self.registry = CollectorRegistry()
+        self._made: dict[str, Any] = {}
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         for collector in (_ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         self._requests = Counter(
@@ -35,8 +43,25 @@ class Metrics:
             "dependency_up", "1 when the last check passed.", ["dependency"], registry=self.registry
         )
 
+    def once(self, name: str, make: Callable[[CollectorRegistry], T]) -> T:
+        """Return the metrics called `name`, made at first use: the registry knows each name once."""
+        if name not in self._made:
+            self._made[name] = make(self.registry)
+        made: T = self._made[name]
+        return made
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer. Labels come from our own route table, so their number is bounded."""
-        method = method if method in _METHODS else "OTHER"
-        self._requests.labels(method, route, str(status)).inc()
-        self._duration.labels(method, route).observe(seconds)
+        # Finding a child takes longer than counting with it: found once, kept.
+        key = (method, route, status)
+        if key not in self._answers:
+            method = method if method in METHODS else "OTHER"
+            key = (method, route, status)
+            if key not in self._answers:
+                self._answers[key] = (
+                    self._requests.labels(method, route, str(status)),
+                    self._duration.labels(method, route),
+                )
+        count, duration = self._answers[key]
+        count.inc()
+        duration.observe(seconds)

@@ -8,13 +8,15 @@ from time import perf_counter
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kit import telemetry
 from kit.lifecycle import Lifecycle
+from kit.logs import AccessLog
 from kit.metrics import Metrics
 from kit.problems import Problem, problem_response
 from kit.settings import Settings
 from kit.trace import Trace, current_trace
 
-log = structlog.get_logger("kit.access")
+log = structlog.get_logger("kit.middleware")
 
 _CLOSE = (b"connection", b"close")
 _TOO_LARGE = "The request body is too large."
@@ -27,7 +29,9 @@ class RequestMiddleware:
         self._app = app
         self._lifecycle = lifecycle
         self._metrics = metrics
+        self._access = AccessLog(settings)
         self._max_body = settings.max_body_bytes
+        self._sampled = bool(settings.otlp_endpoint)
         self._headers = [(b"x-opsforge-slot", settings.slot.encode())] if settings.slot else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,7 +41,7 @@ class RequestMiddleware:
             return
         begun = perf_counter()
         given = dict(scope["headers"])
-        trace = Trace.of(given.get(b"x-request-id", b""), given.get(b"traceparent", b""))
+        trace = Trace.of(given.get(b"x-request-id", b""), given.get(b"traceparent", b""), sampled=self._sampled)
         context = current_trace.set(trace)
         status = 0  # 0: the peer left, or we stopped, before an answer began
         received = 0
@@ -75,18 +79,33 @@ class RequestMiddleware:
             await answer(scope, receive, marked_send)
         finally:
             self._lifecycle.in_flight -= 1
-            seconds = perf_counter() - begun
-            # The template, not the path: paths are as many as there are callers.
-            route = getattr(scope.get("route"), "path", "unmatched")
-            self._metrics.observe(scope["method"], route, status, seconds)
-            # No query string: people put secrets there.
-            (log.error if status >= 500 else log.info)(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                route=route,
-                status=status,
-                seconds=round(seconds, 6),
-                client=(scope.get("client") or [""])[0],
-            )
+            self._tell(scope, trace, status, begun)
             current_trace.reset(context)
+
+    def _tell(self, scope: Scope, trace: Trace, status: int, begun: float) -> None:
+        """Metrics, log and span of an answered request."""
+        seconds = perf_counter() - begun
+        method = scope["method"]
+        # The template, not the path: paths are as many as there are callers.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.observe(method, route, status, seconds)
+        client = scope.get("client")
+        # No query string: people put secrets there.
+        self._access.write(
+            trace,
+            method=method,
+            path=scope["path"],
+            route=route,
+            status=status,
+            seconds=seconds,
+            client=client[0] if client else "",
+        )
+        if self._sampled:
+            telemetry.record(
+                "SERVER",
+                f"{method} {route}",
+                trace,
+                begun=begun,
+                failed=status >= 500,
+                attributes={"http.request.method": method, "http.route": route, "http.response.status_code": status},
+            )

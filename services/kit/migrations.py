@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import structlog
 from alembic import command
@@ -21,15 +23,17 @@ log = structlog.get_logger("kit.migrations")
 _LOCK = 0x0F5F0463
 
 
-def migrate(url: str, scripts: str, *, to: str = "head", down: bool = False, wait_seconds: float = 60) -> None:
-    """Run the migrations in the folder `scripts` up (or `down`) to revision `to`.
+def migrate(url: str, package: str, *, to: str = "head", down: bool = False, wait_seconds: float = 60) -> None:
+    """Run the migrations of `package` up (or `down`) to revision `to`; they are the files in its migrations/versions.
 
     Waits up to `wait_seconds` for the database to answer and as long for another pod that is migrating. A database
     that a newer version has already moved on stays as it is: after a rollback the old version must still start.
     Raises `sqlalchemy.exc.OperationalError` when the wait is over.
     """
     config = Config()
-    config.set_main_option("script_location", scripts)
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("version_locations", str(_versions(package)))
+    config.set_main_option("path_separator", "newline")  # a path may hold a space or a colon
     with _connect(url, wait_seconds) as connection:
         connection.execute(text(f"SET lock_timeout = {int(wait_seconds * 1000)}"))
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
@@ -50,6 +54,12 @@ def migrate(url: str, scripts: str, *, to: str = "head", down: bool = False, wai
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
             connection.commit()
+
+
+def _versions(package: str) -> Path:
+    spec = find_spec(package)
+    assert spec and spec.submodule_search_locations, f"{package} is not a package"
+    return Path(spec.submodule_search_locations[0]) / "migrations" / "versions"
 
 
 def _heads(connection: Connection) -> set[str]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -76,6 +76,9 @@ def problem_response(
 
 async def _on_http_exception(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400 and not isinstance(error, Problem):
+        # The framework's word for a body that is no text at all, or nested without end; other bad bodies are 422.
+        return problem_response(422, "The request body can't be read.")
     return problem_response(error.status_code, str(error.detail), headers=error.headers)
 
 
@@ -91,7 +94,7 @@ async def _on_unavailable(_request: Request, error: Exception) -> Response:
     return problem_response(503, "A dependency is not available.", headers={"Retry-After": "1"})
 
 
-def handle_problems(app: FastAPI, unavailable: Sequence[type[Exception]] = ()) -> None:
+def handle_problems(app: FastAPI, unavailable: Iterable[type[Exception]] = ()) -> None:
     """Answer every error of `app` as a problem; those of the `unavailable` types with 503."""
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)

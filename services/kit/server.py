@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -35,6 +36,9 @@ def serve(app: FastAPI) -> None:
     """Serve the public and the management port until SIGTERM, then finish what is in flight and return."""
     kit: Kit = app.state.kit
     configure_logging(kit.settings)
+    # What is loaded by now stays to the end. To look through it for garbage took 110 ms, in the midst of a request.
+    gc.collect()
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(app, kit))
 

@@ -22,6 +22,11 @@ def is_placeholder(secret: str) -> bool:
     return not secret.strip() or bool(_PLACEHOLDER.match(secret.strip()))
 
 
+def is_weak(key: str) -> bool:
+    """Tell whether a key can be guessed: shorter than a SHA-256 digest, or made of a handful of characters."""
+    return len(key) < 32 or len(set(key)) < 10
+
+
 class Settings(BaseSettings):
     """What every service is told by its environment; a service adds its own fields in a subclass."""
 
@@ -44,13 +49,20 @@ class Settings(BaseSettings):
         default=5, ge=0, description="On SIGTERM, still accept this long: endpoints lag behind."
     )
     drain_seconds: int = Field(default=20, ge=0, description="Then wait this long for requests in flight.")
+    otlp_endpoint: str = Field(
+        default="", pattern=r"^(https?://\S+)?$", description="OTLP/HTTP collector; traces are exported when it is set."
+    )
 
     @model_validator(mode="after")
     def _refuse_placeholders(self) -> Self:
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if isinstance(value, SecretStr) and is_placeholder(value.get_secret_value()):
+            if not isinstance(value, SecretStr):
+                continue
+            if is_placeholder(value.get_secret_value()):
                 raise ValueError(f"{name} is a placeholder: set a real secret")
+            if name.endswith("_key") and is_weak(value.get_secret_value()):
+                raise ValueError(f"{name} is too weak: use at least 32 random characters, as of `openssl rand -hex 32`")
         return self
 
 

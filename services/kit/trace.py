@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import re
-import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
+from random import getrandbits
 
-_TRACEPARENT = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_TRACEPARENT = re.compile(rb"^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,128}$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trace:
     """One request's identity; `span_id` is our own, `parent_id` the caller's (empty for the first hop)."""
 
@@ -23,20 +23,33 @@ class Trace:
     flags: str = "00"
 
     @classmethod
-    def of(cls, request_id: bytes, traceparent: bytes) -> Trace:
+    def of(cls, request_id: bytes, traceparent: bytes, *, sampled: bool = False) -> Trace:
         """Continue the caller's trace, or start one. What does not parse is replaced, never echoed."""
-        parent = _TRACEPARENT.match(traceparent)
-        if parent and parent[1] != b"0" * 32 and parent[2] != b"0" * 16 and not traceparent.startswith(b"ff"):
-            trace_id, parent_id, flags = (part.decode() for part in parent.groups())
+        if parent := _TRACEPARENT.match(traceparent):
+            trace_id, parent_id, flags = parent[1].decode(), parent[2].decode(), parent[3].decode()
         else:
-            trace_id, parent_id, flags = secrets.token_hex(16), "", "00"
-        known = request_id.decode() if _REQUEST_ID.match(request_id) else trace_id
-        return cls(known, trace_id, secrets.token_hex(8), parent_id, flags)
+            trace_id, parent_id, flags = f"{getrandbits(128):032x}", "", "01" if sampled else "00"
+        known = request_id.decode() if request_id and _REQUEST_ID.match(request_id) else trace_id
+        return cls(known, trace_id, _new_span_id(), parent_id, flags)
+
+    def child(self) -> Trace:
+        """Name the next step, whose parent is this one: a call that we make."""
+        return Trace(self.request_id, self.trace_id, _new_span_id(), self.span_id, self.flags)
 
     @property
     def traceparent(self) -> str:
         """The header for outgoing calls."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
+
+    @property
+    def sampled(self) -> bool:
+        """Tell whether somebody asked for the spans of this trace."""
+        return int(self.flags, 16) & 1 == 1
+
+
+def _new_span_id() -> str:
+    # Not a secret: it need be unique, not unguessable, and that is five times cheaper.
+    return f"{getrandbits(64):016x}"
 
 
 current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=None)

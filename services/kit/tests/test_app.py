@@ -127,6 +127,19 @@ def test_invalid_input_is_named_and_not_repeated(client: TestClient) -> None:
     assert "hunter2" not in answer.text
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 90, b"\x80ubp", b'{"password": NaN}'])
+def test_bodies_that_are_not_json_are_422(client: TestClient, content: bytes) -> None:
+    answer = client.post("/things", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_bodies_nested_without_end_are_422() -> None:
+    with TestClient(create_app(Settings(service="kit-test"), routers=[router])) as client:
+        answer = client.post("/things", content=b"[" * 60_000, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+
+
 def test_oversize_bodies_are_refused_by_length_and_by_count(client: TestClient) -> None:
     assert client.post("/things", content=b" " * 101).status_code == 413
     assert count(client, method="POST", route="unmatched", status="413") == 1  # no route saw it

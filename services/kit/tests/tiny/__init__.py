@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A service with an outbox and nothing else, for the tests of the events."""
