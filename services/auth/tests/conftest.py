@@ -4,35 +4,35 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-import auth
 from auth.app import create
 from auth.settings import Settings
-from kit.migrations import migrate
+from auth.tests.support import Clock, log_in, new_database, settings_of, sign_up
 
-SCRIPTS = str(Path(auth.__file__).parent / "migrations")
-PASSWORD = "correct horse battery"
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return the clock of the replicas of one test."""
+    return Clock()
 
 
 @pytest.fixture(scope="session")
 def database_url(postgresql: Any) -> str:
     """Return the URL of a migrated database."""
-    url: str = postgresql.create()
-    migrate(url, SCRIPTS)
-    return url
+    return new_database(postgresql)
 
 
 @pytest.fixture
-def settings(database_url: str) -> Settings:
+def settings(database_url: str, redis: Any) -> Settings:
     """Return the settings of one test."""
-    return Settings(database_url=SecretStr(database_url), signing_secret=SecretStr(secrets.token_hex(32)))
+    return settings_of(database_url, redis_url=redis.url())
 
 
 @pytest.fixture
@@ -40,6 +40,31 @@ def client(settings: Settings) -> Iterator[TestClient]:
     """Run the app and return a client of it."""
     with TestClient(create(settings)) as client:
         yield client
+
+
+@dataclass
+class Replicas:
+    """Apps on one database and one clock."""
+
+    url: str
+    redis_url: str
+    clock: Clock
+
+    def __call__(self, address: str = "203.0.113.7", **changed: Any) -> AbstractContextManager[TestClient]:
+        """Run one with these settings changed; the client calls from `address`."""
+        return self._run(address, changed)
+
+    @contextmanager
+    def _run(self, address: str, changed: dict[str, Any]) -> Iterator[TestClient]:
+        app = create(settings_of(self.url, redis_url=self.redis_url, **changed), now=self.clock)
+        with TestClient(app, client=(address, 50_000)) as client:
+            yield client
+
+
+@pytest.fixture
+def replica(postgresql: Any, redis: Any, clock: Clock) -> Replicas:
+    """Run replicas: `with replica(setting=...) as client`."""
+    return Replicas(new_database(postgresql), redis.url(), clock)
 
 
 @pytest.fixture
@@ -51,21 +76,10 @@ def email() -> str:
 @pytest.fixture
 def user(client: TestClient, email: str) -> dict[str, str]:
     """Sign somebody up; returns their credentials."""
-    credentials = {"email": email, "password": PASSWORD}
-    assert client.post("/signup", json=credentials).status_code == 201
-    return credentials
+    return sign_up(client, email)
 
 
 @pytest.fixture
 def token(client: TestClient, user: dict[str, str]) -> str:
-    """Log somebody in; returns their token."""
-    answer = client.post("/login", json=user)
-    assert answer.status_code == 200
-    return str(answer.json()["access_token"])
-
-
-@pytest.fixture
-def value(client: TestClient) -> Callable[..., float | None]:
-    """Return a reader of the app's metrics."""
-    registry = client.app.state.kit.metrics.registry  # type: ignore[attr-defined]
-    return lambda name, **labels: registry.get_sample_value(name, labels)
+    """Log somebody in; returns their access token."""
+    return str(log_in(client, user)["access_token"])

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from auth.app import create
 from auth.settings import Settings
+from auth.tests.support import NO_REDIS, SECRET
 
 Value = Callable[..., float | None]
 
@@ -108,7 +109,7 @@ def test_beyond_the_pool_the_answer_is_429_and_everything_else_goes_on(
 
 
 def test_weak_or_placeholder_secrets_are_refused(database_url: str) -> None:
-    good = {"database_url": database_url, "signing_secret": "5e884898da28047151d0e56f8dc62927"}
+    good = {"database_url": database_url, "redis_url": NO_REDIS, "signing_secret": SECRET}
     assert Settings.model_validate(good)
     for name, bad in [
         ("signing_secret", "changeme"),
@@ -118,6 +119,10 @@ def test_weak_or_placeholder_secrets_are_refused(database_url: str) -> None:
         ("database_url", "postgresql://auth@db/auth"),
         ("database_url", "mysql://auth:8f14e45f@db/auth"),
         ("database_url", "nonsense"),
+        ("previous_signing_secret", "a" * 64),
+        ("admin_password", "too short"),
+        ("admin_email", "nobody at all"),
+        ("trusted_proxies", "10.0.0.0/8, everybody"),
     ]:
         with pytest.raises(ValueError, match=name) as refusal:
             Settings.model_validate(good | {name: bad})

@@ -7,15 +7,16 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 import auth
+from auth.tests.support import NO_REDIS, PASSWORD, SECRET
 
-SECRET = "5e884898da28047151d0e56f8dc62927"
-PASSWORD = "correct horse battery"
+SECRETS = {"redis_url": NO_REDIS, "signing_secret": SECRET}
 
 
 def post(connection: Any, path: str, body: dict[str, str]) -> None:
@@ -23,7 +24,15 @@ def post(connection: Any, path: str, body: dict[str, str]) -> None:
 
 
 def test_sigterm_lets_a_sign_up_finish(start: Any, database_url: str, email: str) -> None:
-    process = start("-m", "auth", database_url=database_url, signing_secret=SECRET, slot="blue", linger_seconds=0)
+    process = start(
+        "-m",
+        "auth",
+        database_url=database_url,
+        redis_url=NO_REDIS,
+        signing_secret=SECRET,
+        slot="blue",
+        linger_seconds=0,
+    )
     with psycopg.connect(database_url) as blocker:
         blocker.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         connection = process.connect()
@@ -38,8 +47,41 @@ def test_sigterm_lets_a_sign_up_finish(start: Any, database_url: str, email: str
     assert status == 0, output
 
 
+def test_a_storm_of_log_ins_gets_429_and_never_5xx_and_the_end_drops_none(
+    start: Any, database_url: str, email: str
+) -> None:
+    small = {"hash_workers": 1, "hash_queue": 2, "client_logins_per_minute": 0, "linger_seconds": 300}
+    process = start("-m", "auth", database_url=database_url, **SECRETS, **small)
+    connection = process.connect()
+    post(connection, "/signup", {"email": email, "password": PASSWORD})
+    assert connection.getresponse().status == 201
+
+    def log_in(_: int) -> int:
+        connection = process.connect()
+        post(connection, "/login", {"email": email, "password": PASSWORD})
+        return int(connection.getresponse().status)
+
+    with ThreadPoolExecutor(24) as pool:
+        storm = [pool.submit(log_in, number) for number in range(96)]
+        storm[0].result()
+        process.popen.terminate()
+        statuses = [future.result() for future in storm]
+    process.popen.terminate()  # cuts short the waiting for nodes that have not heard of it
+    assert set(statuses) == {200, 429}
+    status, output = process.wait()
+    assert (status, '"unfinished": 0' in output) == (0, True)
+
+
 def test_nothing_secret_is_logged(start: Any, database_url: str, postgresql: Any, email: str) -> None:
-    process = start("-m", "auth", database_url=database_url, signing_secret=SECRET, linger_seconds=0, log_level="debug")
+    process = start(
+        "-m",
+        "auth",
+        database_url=database_url,
+        redis_url=NO_REDIS,
+        signing_secret=SECRET,
+        linger_seconds=0,
+        log_level="debug",
+    )
     connection = process.connect()
     answers = []
     for path in ("/signup", "/signup", "/login"):
@@ -66,11 +108,15 @@ def test_nothing_secret_is_logged(start: Any, database_url: str, postgresql: Any
 
 def test_serves_without_its_database_and_says_so(start: Any, email: str) -> None:
     url = "postgresql://auth:8f14e45fceea@127.0.0.1:1/auth"
-    process = start("-m", "auth", database_url=url, signing_secret=SECRET, linger_seconds=0)
-    assert process.manage("GET", "/health/startup")[0] == 200
+    process = start("-m", "auth", database_url=url, **SECRETS, linger_seconds=0)
+    while process.manage("GET", "/health/startup")[0] != 200:  # it has looked once
+        pass
     assert process.manage("GET", "/health/live")[0] == 200
     status, body = process.manage("GET", "/health/ready")
-    assert (status, json.loads(body)["dependencies"]) == (503, {"database": "OperationalError"})
+    assert (status, json.loads(body)["dependencies"]) == (
+        503,
+        {"database": "OperationalError", "keys": "OperationalError"},
+    )
     connection = process.connect()
     post(connection, "/login", {"email": email, "password": PASSWORD})
     answer = connection.getresponse()
@@ -82,7 +128,7 @@ def test_serves_without_its_database_and_says_so(start: Any, email: str) -> None
 
 
 def test_connections_that_the_database_cut_cost_no_request(start: Any, database_url: str, email: str) -> None:
-    process = start("-m", "auth", database_url=database_url, signing_secret=SECRET, linger_seconds=0)
+    process = start("-m", "auth", database_url=database_url, **SECRETS, linger_seconds=0)
     connection = process.connect()
     for _ in range(2):
         post(connection, "/login", {"email": email, "password": PASSWORD})
@@ -98,6 +144,7 @@ def test_a_placeholder_secret_refuses_to_start() -> None:
         [sys.executable, "-m", "auth"],
         env={
             "OPSFORGE_DATABASE_URL": "postgresql://auth:changeme@127.0.0.1/auth",
+            "OPSFORGE_REDIS_URL": NO_REDIS,
             "OPSFORGE_SIGNING_SECRET": "changeme",
             "PYTHONPATH": str(Path(auth.__file__).parents[1]),
         },

@@ -18,7 +18,7 @@ INJECTION = "'; DROP TABLE users; --"
 def test_sign_up_log_in_and_who_am_i(client: TestClient, email: str) -> None:
     created = client.post("/signup", json={"email": email.upper(), "password": PASSWORD})
     assert created.status_code == 201
-    assert set(created.json()) == {"id", "email", "created_at"}  # nothing of the password
+    assert set(created.json()) == {"id", "email", "roles", "created_at"}  # nothing of the password
     assert created.json()["email"] == email
     answer = client.post("/login", json={"email": email, "password": PASSWORD}).json()
     assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 900)

@@ -3,44 +3,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from auth.users.schemas import Email, Password
-
-
-class Login(BaseModel):
-    """A log-in. Only lengths are checked: what a password must look like is the sign-up's business."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-
-    email: Email
-    password: Password
+from kit.schemas import Body
 
 
 class TokenPublic(BaseModel):
-    """A fresh access token; `expires_in` counts seconds."""
+    """A fresh access token and the refresh token for the next one; both `..._in` count seconds."""
 
     access_token: str
     token_type: Literal["Bearer"] = "Bearer"
     expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
 
 
-class TokenCheck(BaseModel):
-    """A token to check."""
+class TokenCheck(Body):
+    """An access token to check."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-
-    token: str = Field(min_length=1, max_length=4096)
+    token: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class ClaimsPublic(BaseModel):
-    """What a valid token says; times are Unix seconds."""
+    """What a valid access token says; times are Unix seconds."""
 
     model_config = ConfigDict(from_attributes=True)
 
     sub: UUID
+    email: str
+    roles: list[str]
     iat: int
     exp: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signing and checking tokens.
+"""Signing and checking access tokens.
 
 EdDSA (Ed25519) rather than HS256: whoever checks a token needs only the public key, so a service that is broken into
 can't issue tokens. Signing costs some 50 microseconds.
@@ -7,17 +7,14 @@ can't issue tokens. Signing costs some 50 microseconds.
 
 from __future__ import annotations
 
-import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID, uuid4
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from jwt.algorithms import OKPAlgorithm
+
+from auth.keys.ring import Keyring
 
 _LEEWAY_SECONDS = 5  # clocks of two nodes
 
@@ -28,59 +25,66 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a valid token says: the user's id, and when it was issued and ends (Unix seconds)."""
+    """What a valid token says: the user's id, address and roles, and when it was issued and ends (Unix seconds)."""
 
     sub: UUID
+    email: str
+    roles: list[str]
     iat: int
     exp: int
 
 
 class Signer:
-    """Issues and verifies tokens with the one key derived from `secret`."""
+    """Issues tokens with the active key of the ring and verifies those of any key that is not gone."""
 
-    def __init__(self, secret: str, *, issuer: str, audience: str, minutes: int) -> None:
-        # An Ed25519 key is 32 random bytes, so any strong random string gives one: nobody has to handle key files.
-        seed = HKDF(SHA256(), 32, salt=None, info=b"opsforge auth ed25519 v1").derive(secret.encode())
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self._public = self._key.public_key()
-        self._kid = hashlib.sha256(self._public.public_bytes_raw()).hexdigest()[:16]
+    def __init__(self, keys: Keyring, *, issuer: str, audience: str, minutes: int) -> None:
+        self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self.seconds = minutes * 60
 
-    def issue(self, user_id: UUID) -> str:
+    async def issue(self, user_id: UUID, email: str, roles: Sequence[str]) -> str:
         """Return a token for the user, valid from now for `seconds`."""
+        kid, key = await self._keys.signing_key()
         now = int(time.time())
         claims = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": str(user_id),
+            "email": email,
+            "roles": list(roles),
             "iat": now,
             "exp": now + self.seconds,
             "jti": uuid4().hex,
         }
-        return jwt.encode(claims, self._key, algorithm="EdDSA", headers={"kid": self._kid})
+        return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": kid})
 
-    def verify(self, token: str) -> Claims:
+    async def verify(self, token: str) -> Claims:
         """Return the claims of a token that we issued and that has not ended; raise InvalidToken for any other."""
         try:
+            kid = jwt.get_unverified_header(token).get("kid")
+            key = await self._keys.public_key(kid) if isinstance(kid, str) else None
+            if key is None:
+                raise InvalidToken("The token is missing or not valid.")
             # The algorithm is ours, never the token's word for it: that is what alg=none relies on.
             claims = jwt.decode(
                 token,
-                self._public,
+                key,
                 algorithms=["EdDSA"],
                 issuer=self._issuer,
                 audience=self._audience,
                 leeway=_LEEWAY_SECONDS,
                 options={"require": ["iss", "aud", "sub", "iat", "exp"]},
             )
-            return Claims(UUID(claims["sub"]), int(claims["iat"]), int(claims["exp"]))
+            # Tokens of versions without roles are minutes old at most; they are a customer's.
+            return Claims(
+                UUID(claims["sub"]),
+                str(claims.get("email", "")),
+                list(claims.get("roles", ["customer"])),
+                int(claims["iat"]),
+                int(claims["exp"]),
+            )
         except jwt.ExpiredSignatureError:
             raise InvalidToken("The token has expired.") from None
-        except (jwt.InvalidTokenError, ValueError):
+        except (jwt.InvalidTokenError, ValueError, TypeError):
             raise InvalidToken("The token is missing or not valid.") from None
-
-    def jwks(self) -> dict[str, Any]:
-        """Return the public key as a JSON Web Key Set."""
-        key = OKPAlgorithm.to_jwk(self._public, as_dict=True)
-        return {"keys": [{**key, "kid": self._kid, "use": "sig", "alg": "EdDSA"}]}

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+
+from kit.schemas import Body
+
+LEAST_PASSWORD, MOST_PASSWORD = 12, 128
 
 # Enough to catch typing errors; whether mail arrives only a mail can tell.
 Email = Annotated[
@@ -28,23 +32,38 @@ def _is_text(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Password = Annotated[SecretStr, Field(min_length=1, max_length=128), AfterValidator(_is_text)]
+Password = Annotated[SecretStr, Field(min_length=1, max_length=MOST_PASSWORD), AfterValidator(_is_text)]
+NewPassword = Annotated[Password, Field(min_length=LEAST_PASSWORD)]
+
+Role = Literal["customer", "analyst", "admin"]
 
 
-class UserCreate(BaseModel):
+class UserCreate(Body):
     """A sign-up."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-
     email: Email
-    password: Annotated[Password, Field(min_length=12)]
+    password: NewPassword
+
+
+class PasswordChange(Body):
+    """A new password, and the one it replaces."""
+
+    password: Password
+    new_password: NewPassword
+
+
+class RolesChange(Body):
+    """The roles that somebody is to have; everybody is a customer."""
+
+    roles: Annotated[list[Role], Field(max_length=3)]
 
 
 class UserPublic(BaseModel):
-    """A user as shown to themselves."""
+    """A user as shown to themselves and to administrators."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     email: str
+    roles: list[Role]
     created_at: datetime
