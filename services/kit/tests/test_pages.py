@@ -50,8 +50,8 @@ def test_what_is_no_limit_and_no_cursor_is_422(query: str) -> None:
 
 
 def test_cursors_carry_keys_of_every_kind() -> None:
-    keys = (NOW, ID, -5, "näme")
-    assert decode_cursor(encode_cursor(*keys), datetime, UUID, int, str) == keys
+    keys = (NOW, ID, -5)
+    assert decode_cursor(encode_cursor(*keys), datetime, UUID, int) == keys
 
 
 def raw(value: object) -> str:
@@ -80,7 +80,7 @@ def test_made_up_cursors_are_422(cursor: str) -> None:
     assert error.value.status_code == 422
 
 
-@pytest.mark.parametrize(("value", "kind"), [(2**63, int), (True, int), (1.5, int), ("a\0", str), (1, str)])
+@pytest.mark.parametrize(("value", "kind"), [(2**63, int), (True, int), (1.5, int), ("1", int)])
 def test_keys_that_no_column_holds_are_422(value: object, kind: type) -> None:
     with pytest.raises(Problem):
         decode_cursor(raw([value]), kind)
