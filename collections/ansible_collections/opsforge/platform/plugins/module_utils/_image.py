@@ -37,6 +37,8 @@ class Recipe:
     args: Mapping[str, str] = field(default_factory=dict)
     # Name at the context's root: file on this machine. Those that do not exist are left out.
     extras: Mapping[str, Path] = field(default_factory=dict)
+    # Stage to stop at.
+    target: str = ""
 
     def missing(self) -> list[str]:
         """The paths that are not there."""
@@ -90,6 +92,8 @@ def build(where: Reference, recipe: Recipe, *, docker: str = "docker", run: Run 
         )
     args = [*(f"{key}={value}" for key, value in recipe.args.items()), *(key for key in _PROXIES if key in os.environ)]
     command = [docker, "build", "--force-rm", "--tag", tag, "--file", recipe.dockerfile]
+    if recipe.target:
+        command += ["--target", recipe.target]
     for arg in args:
         command += ["--build-arg", arg]
     with tempfile.TemporaryFile() as context:

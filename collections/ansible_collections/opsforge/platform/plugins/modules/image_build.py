@@ -47,6 +47,10 @@ options:
     description: Path of the recipe.
     type: str
     default: Dockerfile
+  target:
+    description: Stage of the recipe to stop at; the last one if empty.
+    type: str
+    default: ""
   args:
     description: Build arguments.
     type: dict
@@ -95,6 +99,7 @@ ARGUMENT_SPEC = {
     "context": {"type": "path", "required": True},
     "include": {"type": "list", "elements": "str", "required": True},
     "dockerfile": {"type": "str", "default": "Dockerfile"},
+    "target": {"type": "str", "default": ""},
     "args": {"type": "dict", "default": {}},
     "extras": {"type": "dict", "default": {}},
     "docker": {"type": "str", "default": "docker"},
@@ -106,7 +111,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params = module.params
     extras = {name: Path(path) for name, path in params["extras"].items()}
-    recipe = Recipe(Path(params["context"]), params["include"], params["dockerfile"], params["args"], extras)
+    what = (params["include"], params["dockerfile"], params["args"], extras, params["target"])
+    recipe = Recipe(Path(params["context"]), *what)
     try:
         where = place(params["image"], params["registry"])
         present = is_present(Registry(where.host, Web()), where, check_mode=module.check_mode)
