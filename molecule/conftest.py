@@ -81,9 +81,14 @@ class Site:
         spec = {"automountServiceAccountToken": False, "securityContext": POD_SECURITY, "containers": [main]}
         return {"metadata": {"labels": self.labels}, "spec": spec}
 
-    def run(self, namespace: str, image: str, script: str, **container: Any) -> str:
-        """Run a shell script in a pod until it ends, and return what it wrote. Fails if the script does."""
+    def run(self, namespace: str, image: str, script: str, *, service: str = "", **container: Any) -> str:
+        """Run a shell script in a pod until it ends, and return what it wrote. Fails if the script does.
+
+        With the name of a service, the network policies of that service hold for the pod.
+        """
         template = self.pod(image, ["sh", "-ec", script], **container)
+        if service:
+            template["metadata"]["labels"] = {"app.kubernetes.io/name": service}
         template["spec"]["restartPolicy"] = "Never"
         job = f"{self.name}-{len(self.made)}"
         self.have(

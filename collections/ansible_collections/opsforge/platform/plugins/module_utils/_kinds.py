@@ -57,6 +57,7 @@ _TABLE: dict[str, tuple[str, str]] = {
     ),
     "flowcontrol.apiserver.k8s.io/v1": ("", "FlowSchema PriorityLevelConfiguration"),
     "gateway.networking.k8s.io/v1": ("Gateway=gateways HTTPRoute GRPCRoute", "GatewayClass=gatewayclasses"),
+    "keda.sh/v1alpha1": ("ScaledObject", ""),
 }
 
 

@@ -19,6 +19,8 @@ SLOTS = ("blue", "green")
 NAME_LABEL = "app.kubernetes.io/name"
 SLOT_LABEL = "opsforge.dev/slot"
 VERSION_LABEL = "app.kubernetes.io/version"
+# What may size a service, the first that exists: the autoscaler behind a ScaledObject is not ours to write.
+SCALERS = (("keda.sh/v1alpha1", "ScaledObject"), ("autoscaling/v2", "HorizontalPodAutoscaler"))
 
 
 class Reader(Protocol):
@@ -59,6 +61,8 @@ class State:
     # The slot that the autoscaler follows, None without an autoscaler.
     scaled: str | None = None
     history: tuple[Release, ...] = ()
+    # API version and kind of the object that names that slot.
+    scaler: tuple[str, str] | None = None
 
     @property
     def serving(self) -> Slot | None:
@@ -101,15 +105,16 @@ def read(cluster: Reader, namespace: str, service: str) -> State:
     labels = {NAME_LABEL: service}
     pods = cluster.list("v1", "Pod", namespace, labels)
     deployments = cluster.list("apps/v1", "Deployment", namespace, labels)
-    scaler = cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", service, namespace)
+    scaler, target = _scaler(cluster, namespace, service)
     return State(
         service=service,
         namespace=namespace,
         resource_version=found["metadata"].get("resourceVersion", ""),
         active=_active(service, found["spec"].get("selector") or {}),
         slots=_slots(service, deployments, pods),
-        scaled=_scaled(service, scaler),
+        scaled=next((slot for slot in SLOTS if deployment(service, slot) == target), None),
         history=_releases.read(cluster.get("v1", "ConfigMap", _releases.name(service), namespace)),
+        scaler=scaler,
     )
 
 
@@ -167,9 +172,13 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
-def _scaled(service: str, scaler: Mapping[str, Any] | None) -> str | None:
-    target = scaler["spec"]["scaleTargetRef"]["name"] if scaler else ""
-    return next((slot for slot in SLOTS if deployment(service, slot) == target), None)
+def _scaler(cluster: Reader, namespace: str, service: str) -> tuple[tuple[str, str] | None, str]:
+    """What sizes the service, and the Deployment that it sizes. A cluster that does not know a kind has none of it."""
+    for scaler in SCALERS:
+        found = cluster.get(*scaler, service, namespace)
+        if found:
+            return scaler, found["spec"]["scaleTargetRef"]["name"]
+    return None, ""
 
 
 def placed(state: State, *, version: str | None = None, first: str | None = None) -> tuple[str, dict[str, str]]:
@@ -200,6 +209,7 @@ def described(state: State) -> dict[str, Any]:
             }
             for slot in state.slots.values()
         },
+        "autoscaler": state.scaler[1] if state.scaler else None,
         "autoscaler_follows": state.scaled,
         "history": [asdict(entry) for entry in state.history],
         "summary": [_sentence(state, slot) for slot in state.slots.values()],

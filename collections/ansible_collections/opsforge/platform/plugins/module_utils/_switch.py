@@ -34,8 +34,8 @@ from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
 from ansible_collections.opsforge.platform.plugins.module_utils._wait import wait_ready
 
 MANAGER = "opsforge-switch"
-SIZE, WAIT, CHECK, SWITCH, DRAIN, AIM, RECORD, DONE = (
-    "size", "wait", "check", "switch", "drain", "aim", "record", "done",
+SIZE, WAIT, CHECK, SWITCH, DRAIN, AIM, RECORD, STOP, DONE = (
+    "size", "wait", "check", "switch", "drain", "aim", "record", "stop", "done",
 )  # fmt: skip
 _CONFLICTS_MAX = 5
 
@@ -51,6 +51,8 @@ class Wish:
     patient: bool = True
     replicas_min: int = 1
     ready_percent: int = 100
+    # Leave the slot without traffic no pods: they would take work by themselves.
+    stop_idle: bool = False
     # What is still to be done once in this run.
     check: bool = True
     drain: bool = True
@@ -66,6 +68,7 @@ class Wish:
             patient=patient,
             replicas_min=params["replicas_min"],
             ready_percent=params["ready_percent"],
+            stop_idle=params["stop_idle"],
             check=patient and bool(params["check_path"]),
             drain=bool(params["management_port"]),
         )
@@ -157,6 +160,9 @@ def plan(state: State, wish: Wish) -> Step:
         return Step(AIM, name)
     if not state.recorded:
         return Step(DRAIN if wish.drain else RECORD, name)
+    idle = state.slots.get(other(name))
+    if wish.stop_idle and idle and idle.replicas:
+        return Step(STOP, idle.name)
     if wish.patient and not _enough(slot, slot.replicas, wish):
         return Step(WAIT, name, slot.replicas)
     return Step(DONE, name)
@@ -210,6 +216,8 @@ def _after(state: State, wish: Wish, step: Step) -> tuple[State, Wish]:
     if step.kind == RECORD:
         entry = _releases.following(state.history, slot.name, slot.version, slot.image, time="", by="", drained="")
         return replace(state, history=(*state.history, entry)), wish
+    if step.kind == STOP:
+        return _with(state, replace(slot, replicas=0, ready=0, pods=())), wish
     return state, _left(wish, step)
 
 
@@ -220,6 +228,14 @@ def _left(wish: Wish, step: Step) -> Wish:
 
 def _with(state: State, slot: Slot) -> State:
     return replace(state, slots={**state.slots, slot.name: slot})
+
+
+def is_settled(state: State, wish: Wish) -> bool:
+    """Whether a pinned wish is true already, down to the last pod."""
+    try:
+        return plan(state, wish).kind == DONE
+    except Invalid:
+        return False
 
 
 def grant(state: State, wish: Wish) -> State:
@@ -285,7 +301,7 @@ class Switch:
 
     def _do(self, state: State, wish: Wish, step: Step, deadline: float) -> Wish:
         """Do one step; returns the wish that is left."""
-        if step.kind == SIZE:
+        if step.kind in (SIZE, STOP):
             self._patch(
                 "apps/v1",
                 "Deployment",
@@ -302,8 +318,9 @@ class Switch:
         elif step.kind == DRAIN:
             self._drain(state, step.slot)
         elif step.kind == AIM:
+            assert state.scaler is not None
             body = {"spec": {"scaleTargetRef": {"name": deployment(self.service, step.slot)}}}
-            self._patch("autoscaling/v2", "HorizontalPodAutoscaler", self.service, body)
+            self._patch(*state.scaler, self.service, body)
         elif step.kind == RECORD:
             self._record(state)
         return _left(wish, step)

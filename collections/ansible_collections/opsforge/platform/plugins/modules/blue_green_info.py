@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: blue_green_info
-short_description: Where the traffic of a service is, what its slots hold, and how it came there
+short_description: Where the traffic of services is, what their slots hold, and how it came there
 version_added: 0.1.0
 author: OpsForge (@opsforge)
 description:
@@ -25,9 +25,27 @@ attributes:
     description: Changes nothing.
 options:
   service:
-    description: Name of the Service.
+    description: Name of the Service. One of this and O(services) is needed.
     type: str
-    required: true
+  services:
+    description: Several Services at once, answered in RV(services).
+    type: list
+    elements: dict
+    suboptions:
+      service:
+        description: Name of the Service.
+        type: str
+        required: true
+      version:
+        description: As O(version).
+        type: str
+      first_version:
+        description: As O(first_version).
+        type: str
+      stop_idle:
+        description: As O(stop_idle).
+        type: bool
+        default: false
   namespace:
     description: Namespace of the Service.
     type: str
@@ -38,6 +56,10 @@ options:
   first_version:
     description: The version that is to be released if the service has no traffic yet.
     type: str
+  stop_idle:
+    description: Whether the slot without traffic should have no pods, for RV(settled).
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -66,6 +88,20 @@ versions:
   description: Version of each slot by then.
   type: dict
   returned: success
+filled:
+  description: Whether the target holds its version already.
+  type: bool
+  returned: success
+settled:
+  description:
+    - Whether traffic is on the target with all pods ready.
+    - Then M(opsforge.platform.blue_green_switch) has nothing to do.
+  type: bool
+  returned: success
+services:
+  description: For each of O(services) by name what is returned for a single one.
+  type: dict
+  returned: with O(services)
 version:
   description: Version that traffic is on, null if it is on none.
   type: str
@@ -97,6 +133,10 @@ slots:
       description: Names of its pods.
       type: list
       elements: str
+autoscaler:
+  description: Kind of what sizes the service, V(ScaledObject) or V(HorizontalPodAutoscaler), null without one.
+  type: str
+  returned: success
 autoscaler_follows:
   description: Slot that the autoscaler sizes, null without one.
   type: str
@@ -118,34 +158,72 @@ table:
   returned: success
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.opsforge.platform.plugins.module_utils._args import CONNECTION_ARGS
-from ansible_collections.opsforge.platform.plugins.module_utils._client import connect
+from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import NotFound, PlatformError
+from ansible_collections.opsforge.platform.plugins.module_utils._parallel import each
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import State, described, placed, read
+from ansible_collections.opsforge.platform.plugins.module_utils._switch import Wish, is_settled
 
-ARGUMENT_SPEC = {
-    **CONNECTION_ARGS,
-    "service": {"type": "str", "required": True},
-    "namespace": {"type": "str", "required": True},
+ASKED_ARGS = {
     "version": {"type": "str"},
     "first_version": {"type": "str"},
+    "stop_idle": {"type": "bool", "default": False},
 }
+ARGUMENT_SPEC = {
+    **CONNECTION_ARGS,
+    **ASKED_ARGS,
+    "service": {"type": "str"},
+    "services": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"service": {"type": "str", "required": True}, **ASKED_ARGS},
+    },
+    "namespace": {"type": "str", "required": True},
+}
+
+
+def look(cluster: Cluster, namespace: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of one service."""
+    try:
+        state = read(cluster, namespace, asked["service"])
+    except NotFound:
+        state = State(asked["service"], namespace)
+    target, versions = placed(state, version=asked["version"], first=asked["first_version"])
+    wish = Wish(slot=target, version=versions.get(target), stop_idle=asked["stop_idle"])
+    held = state.slots[target].version if target in state.slots else None
+    return {
+        "target": target,
+        "versions": versions,
+        "filled": held is not None and held == versions.get(target),
+        "settled": is_settled(state, wish),
+        **described(state),
+    }
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        supports_check_mode=True,
+        required_one_of=[("service", "services")],
+        mutually_exclusive=[("service", "services")],
+    )
     params = module.params
     try:
-        state = read(connect(params), params["namespace"], params["service"])
-    except NotFound:
-        state = State(params["service"], params["namespace"])
+        # Reading only, it sees what check mode sees: without a kubeconfig, an empty cluster.
+        cluster = connect(params, check_mode=True)
+        asked = [params] if params["service"] else params["services"]
+        found = each(lambda one: look(cluster, params["namespace"], one), asked)
     except PlatformError as error:
         module.fail_json(msg=str(error))
-    target, versions = placed(state, version=params["version"], first=params["first_version"])
-    module.exit_json(changed=False, target=target, versions=versions, **described(state))
+    by_name = {one["service"]: answer for one, answer in zip(asked, found, strict=True)}
+    module.exit_json(changed=False, **(found[0] if params["service"] else {"services": by_name}))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ description:
     selector of the Service C(<service>) points.
   - Brings the wanted slot to the size of the slot in use, waits until each of its pods is ready and answers, then
     moves all traffic by one write. The server refuses that write if anybody changed the Service since it was read.
-  - Afterwards the former slot is told to close its connections (best effort) and stays as it is, ready for a rollback.
+  - Afterwards the former slot is told to close its connections (best effort) and stays as it is, ready for a rollback,
+    unless O(stop_idle=true).
     The autoscaler follows the traffic, and the release is recorded in the ConfigMap C(<service>-releases).
   - All state is read from the cluster, so a run that was killed is finished by the next one.
   - Needs no definition or controller of its own in the cluster.
@@ -68,6 +69,14 @@ options:
     description: Share of the slot's pods that must be ready where O(patient) is V(false). Else all of them must.
     type: int
     default: 100
+  stop_idle:
+    description:
+      - The slot without traffic is left no pods, once the others are at work.
+      - For what takes its work itself, such as the worker of a queue. The pods of an old version would go on with it,
+        and one that is told to rest forgets that when it restarts.
+      - A way back then takes as long as starting the pods, so go back with O(patient=true).
+    type: bool
+    default: false
   check_path:
     description: Path that each pod must answer with success before traffic moves; empty checks nothing.
     type: str
@@ -121,7 +130,8 @@ version:
   type: str
   returned: success
 steps:
-  description: What was done, in order, out of C(size), C(wait), C(check), C(switch), C(drain), C(aim), C(record).
+  description:
+    - What was done, in order, out of C(size), C(wait), C(check), C(switch), C(drain), C(aim), C(record), C(stop).
   type: list
   elements: str
   returned: success
@@ -160,6 +170,7 @@ ARGUMENT_SPEC = {
     "patient": {"type": "bool"},
     "replicas_min": {"type": "int", "default": 1},
     "ready_percent": {"type": "int", "default": 100},
+    "stop_idle": {"type": "bool", "default": False},
     "check_path": {"type": "str", "default": "/health"},
     "check_port": {"type": "int", "default": 8000},
     "management_port": {"type": "int", "default": 9000},

@@ -43,6 +43,7 @@ def state(*slots: Slot, active: str | None = "blue", scaled: str | None = None, 
 TO_GREEN = Wish(slot="green", version="1.1.0")
 SEEN = replace(TO_GREEN, check=False)
 ROLLBACK = Wish(slot="blue", version="1.0.0", patient=False, check=False)
+WORKER = replace(SEEN, stop_idle=True)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,19 @@ ROLLBACK = Wish(slot="blue", version="1.0.0", patient=False, check=False)
             Step("switch", "blue"),
             id="rollback needs nothing of the bad slot",
         ),
+        pytest.param(
+            state(BLUE, GREEN, active="green", history=(FIRST, SECOND)),
+            WORKER,
+            Step("stop", "blue"),
+            id="what takes its work itself may not stay beside the other",
+        ),
+        pytest.param(
+            state(BLUE, replace(GREEN, ready=0)),
+            replace(WORKER, slot="blue", version="1.0.0"),
+            Step("stop", "green"),
+            id="nor may what a release that failed left behind",
+        ),
+        pytest.param(state(BLUE, GREEN), WORKER, Step("switch", "green"), id="it stays until the other is at work"),
     ],
 )
 def test_one_next_step(now: State, wish: Wish, step: Step) -> None:
@@ -329,6 +343,56 @@ def test_a_release_and_the_same_again(apps: Apps) -> None:
     apps.calls.clear()
     again = move(apps, TO_GREEN)
     assert (again["changed"], again["steps"], apps.writes) == (False, [], [])
+
+
+SCALED_OBJECT = {
+    "apiVersion": "keda.sh/v1alpha1",
+    "kind": "ScaledObject",
+    "metadata": {"name": "auth", "namespace": "apps"},
+    "spec": {"scaleTargetRef": {"name": "auth-blue"}, "minReplicaCount": 2},
+}
+
+
+def test_a_service_with_a_scaled_object_has_that_moved_and_not_the_autoscaler_behind_it(apps: Apps) -> None:
+    apps.put(SCALED_OBJECT)
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    answer = move(apps, TO_GREEN)
+    assert answer["steps"] == ["size", "check", "switch", "aim", "drain", "record"]
+    assert ("PATCH", "ScaledObject", "auth") in apps.writes
+    assert ("PATCH", "HorizontalPodAutoscaler", "auth") not in apps.writes
+    spec = apps.objects["keda.sh/v1alpha1", "ScaledObject", "apps", "auth"]["spec"]
+    assert spec == {"scaleTargetRef": {"name": "auth-green"}, "minReplicaCount": 2}, "nothing else of it changes"
+    assert not move(apps, TO_GREEN)["changed"]
+
+
+def test_what_sizes_a_service_is_told_by_its_kind(apps: Apps) -> None:
+    known = _slots.described(_slots.read(apps, "apps", "auth"))
+    assert (known["autoscaler"], known["autoscaler_follows"]) == ("HorizontalPodAutoscaler", "blue")
+    apps.put(SCALED_OBJECT | {"spec": {"scaleTargetRef": {"name": "auth-green"}}})
+    known = _slots.described(_slots.read(apps, "apps", "auth"))
+    assert (known["autoscaler"], known["autoscaler_follows"]) == ("ScaledObject", "green")
+
+
+def test_a_service_that_nothing_sizes_is_switched_all_the_same(apps: Apps) -> None:
+    apps.delete("autoscaling/v2", "HorizontalPodAutoscaler", "auth", "apps")
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    assert move(apps, TO_GREEN)["steps"] == ["size", "check", "switch", "drain", "record"]
+    assert _slots.described(_slots.read(apps, "apps", "auth"))["autoscaler"] is None
+
+
+def test_a_worker_is_told_to_rest_before_its_pods_go_and_comes_back_with_new_ones(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    answer = move(apps, replace(TO_GREEN, stop_idle=True))
+    assert answer["steps"] == ["size", "check", "switch", "aim", "drain", "record", "stop"]
+    assert [slot.replicas for slot in _slots.read(apps, "apps", "auth").slots.values()] == [0, 2]
+    assert move(apps, replace(TO_GREEN, stop_idle=True))["steps"] == []
+
+    back = move(apps, Wish(previous=True, patient=True, stop_idle=True))
+    assert (back["active"], back["steps"][0], back["steps"][-1]) == ("blue", "size", "stop")
+    assert [slot.replicas for slot in _slots.read(apps, "apps", "auth").slots.values()] == [2, 0]
 
 
 def test_a_release_writes_the_selector_once_and_before_anybody_is_drained(apps: Apps) -> None:

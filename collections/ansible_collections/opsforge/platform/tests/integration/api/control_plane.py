@@ -36,6 +36,14 @@ def find_binary(component: str, name: str) -> Path:
     )
 
 
+def find_file(artifact: str, name: str) -> Path:
+    """Find a file that is no program in the mirror's file tree, newest version first. Raises FileNotFoundError."""
+    cache = Path(os.environ.get("OPSFORGE_CACHE", "~/.cache/opsforge")).expanduser()
+    for path in sorted((cache / "files" / artifact).glob(f"*/{name}"), reverse=True):
+        return path
+    raise FileNotFoundError(f"{name} is not in {cache / 'files' / artifact}: fill the mirror (make site)")
+
+
 def free_ports(count: int) -> list[int]:
     """Reserve distinct free ports on loopback for a moment and return them."""
     sockets = [socket.socket() for _ in range(count)]

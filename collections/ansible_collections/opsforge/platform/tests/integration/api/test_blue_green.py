@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _slots
+from ansible_collections.opsforge.platform.plugins.module_utils._apply import Wish as ApplyWish
+from ansible_collections.opsforge.platform.plugins.module_utils._apply import ensure_absent, ensure_present
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Conflict
+from ansible_collections.opsforge.platform.plugins.module_utils._objects import parse
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import selector
 from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch, Wish
+
+from .control_plane import find_file
 
 Object = dict[str, Any]
 RunModule = Callable[..., dict[str, Any]]
@@ -109,6 +114,37 @@ def test_create_again_change_again_back_again_each_in_check_mode_too(shop: Shop)
         assert not shop.switch(**wish)["changed"]
         assert shop.version() == before, "the second time writes nothing"
     assert [entry["number"] for entry in shop.info()["history"]] == [1, 2, 3]
+
+
+@pytest.fixture
+def scaled_object_kind(cluster: Cluster) -> Iterator[None]:
+    """The definition of KEDA's kind, from the mirror. It goes again: the other tests prove life without it."""
+    (definition,) = (
+        found
+        for found in parse([], [str(find_file("keda-crds", "keda.yaml"))])
+        if found["spec"]["names"]["kind"] == "ScaledObject"
+    )
+    ensure_present(cluster, [definition], ApplyWish())
+    yield
+    ensure_absent(cluster, [definition], ApplyWish(wait_timeout=30))
+
+
+@pytest.mark.usefixtures("scaled_object_kind")
+def test_a_scaled_object_follows_the_traffic_in_place_of_the_autoscaler(shop: Shop) -> None:
+    trigger = {"type": "cpu", "metricType": "Utilization", "metadata": {"value": "70"}}
+    spec = {"scaleTargetRef": {"name": "auth-blue"}, "minReplicaCount": 2, "triggers": [trigger]}
+    shop.cluster.create(shop._object("keda.sh/v1alpha1", "ScaledObject", "auth", spec=spec))
+    shop.deploy("blue", "1.0.0")
+    shop.deploy("green", "1.1.0")
+    shop.switch(slot="blue")
+    assert shop.switch(slot="green")["steps"] == ["switch", "aim", "record"]
+    assert (shop.info()["autoscaler"], shop.info()["autoscaler_follows"]) == ("ScaledObject", "green")
+    found = shop.cluster.get("keda.sh/v1alpha1", "ScaledObject", "auth", shop.namespace)
+    assert found is not None
+    assert found["spec"] == {**spec, "scaleTargetRef": {"name": "auth-green"}}
+    behind = shop.cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", "auth", shop.namespace)
+    assert behind is not None
+    assert behind["spec"]["scaleTargetRef"]["name"] == "auth-blue", "KEDA's to write, and nobody runs it here"
 
 
 def test_the_slot_gets_the_size_of_the_one_in_use(shop: Shop) -> None:
