@@ -28,10 +28,10 @@ def image(site: Site, store: str) -> str:
     return str(found["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
-def databases(site: Site) -> list[str]:
-    """Names of the databases that services were given."""
+def clients(site: Site, kind: str) -> list[str]:
+    """Names of the services that were given a `database` or a user of `redis`."""
     names = [secret["metadata"]["name"] for secret in site.cluster.list("v1", "Secret", "apps")]
-    return [name.removesuffix("-database") for name in names if name.endswith("-database")]
+    return [name.removesuffix(f"-{kind}") for name in names if name.endswith(f"-{kind}")]
 
 
 def as_client(secret: str) -> dict[str, Any]:
@@ -40,20 +40,18 @@ def as_client(secret: str) -> dict[str, Any]:
 
 
 def test_each_service_logs_in_to_its_own_database(site: Site) -> None:
-    names = databases(site)
+    names = clients(site, "database")
     assert names
-    site.open_network("apps")
     for name in names:
         question = "SELECT current_user, current_database(), rolsuper FROM pg_roles WHERE rolname = current_user"
         script = f'{LOG_IN} psql "$url" -Atc "{question}"'
-        answer = site.run("apps", image(site, "postgresql"), script, **as_client(f"{name}-database"))
+        answer = site.run("apps", image(site, "postgresql"), script, service=name, **as_client(f"{name}-database"))
         assert answer == f"{name}|{name}|f"
 
 
 def test_a_service_gets_no_further_than_its_database(site: Site) -> None:
     """PUBLIC may connect to nothing that belongs to a service, nor make databases and roles."""
-    name = databases(site)[0]
-    site.open_network("apps")
+    name = clients(site, "database")[0]
     script = (
         LOG_IN
         + f"""
@@ -63,18 +61,30 @@ def test_a_service_gets_no_further_than_its_database(site: Site) -> None:
       psql "$(echo "$url" | sed 's/:[^:@]*@/:wrong@/')" -c 'SELECT 1' 2>&1 || true
     """
     )
-    answer = site.run("apps", image(site, "postgresql"), script, **as_client(f"{name}-database")).splitlines()
+    found = site.run("apps", image(site, "postgresql"), script, service=name, **as_client(f"{name}-database"))
+    answer = found.splitlines()
     assert answer[0] == "f"
     assert "permission denied to create database" in answer[1]
     assert "permission denied to create role" in answer[2]
     assert "password authentication failed" in answer[3]
 
 
-def test_redis_answers_those_who_know_the_password(site: Site) -> None:
-    site.open_network("apps")
-    script = f"{REACH_REDIS} {REDIS} ping; redis-cli -h redis.datastores ping"
-    answer = site.run("apps", image(site, "redis"), script, **as_client("redis"))
-    assert answer.splitlines()[:2] == ["PONG", "NOAUTH Authentication required."]
+def test_a_service_touches_its_own_keys_in_redis_and_nothing_else(site: Site) -> None:
+    script = f"""{REACH_REDIS}
+      {REDIS} set catalog:{site.name} 1
+      {REDIS} del catalog:{site.name}
+      set -f
+      for command in "get events" "xadd events * a b" "keys *" "scan 0" flushall "config get *" "acl list" info; do
+        {REDIS} $command 2>&1 || true
+      done
+      redis-cli -h redis.datastores ping
+    """
+    answer = site.run(
+        "apps", image(site, "redis"), script, service="catalog", **as_client("catalog-redis")
+    ).splitlines()
+    assert answer[:2] == ["OK", "1"]
+    refused = [line for line in answer[2:] if line]
+    assert [line.split()[0] for line in refused] == ["NOPERM"] * 8 + ["NOAUTH"], answer
 
 
 @pytest.mark.parametrize("store, port", [("postgresql", 5432), ("redis", 6379)])
@@ -90,13 +100,13 @@ def test_other_namespaces_are_not_let_in(site: Site, store: str, port: int) -> N
 
 def test_data_survives_the_pods(site: Site) -> None:
     """A row and a key are written, both pods are deleted, and both are read back."""
-    name = databases(site)[0]
-    site.open_network("apps")
+    name = clients(site, "database")[0]
     table = site.name.replace("-", "_")
+    database: dict[str, Any] = {"service": name, **as_client(f"{name}-database")}
+    redis: dict[str, Any] = {"service": "catalog", **as_client("catalog-redis")}
     write = LOG_IN + f'psql "$url" -qc "CREATE TABLE {table} AS SELECT 42 AS answer"'
-    site.run("apps", image(site, "postgresql"), write, **as_client(f"{name}-database"))
-    write = f"{REACH_REDIS} {REDIS} set {table} 42"
-    site.run("apps", image(site, "redis"), write, **as_client("redis"))
+    site.run("apps", image(site, "postgresql"), write, **database)
+    site.run("apps", image(site, "redis"), f"{REACH_REDIS} {REDIS} set catalog:{table} 42", **redis)
     for store in ("postgresql", "redis"):
         assert site.cluster.delete("v1", "Pod", f"{store}-0", "datastores")
 
@@ -106,9 +116,8 @@ def test_data_survives_the_pods(site: Site) -> None:
       psql "$url" -Atc 'SELECT answer FROM {table}'; psql "$url" -qc 'DROP TABLE {table}'
     """
     )
-    assert site.run("apps", image(site, "postgresql"), read, **as_client(f"{name}-database")) == "42"
-    read = f"{REACH_REDIS} {REDIS} getdel {table}"
-    assert site.run("apps", image(site, "redis"), read, **as_client("redis")) == "42"
+    assert site.run("apps", image(site, "postgresql"), read, **database) == "42"
+    assert site.run("apps", image(site, "redis"), f"{REACH_REDIS} {REDIS} getdel catalog:{table}", **redis) == "42"
 
 
 def test_passwords_stand_in_secrets_only(site: Site) -> None:

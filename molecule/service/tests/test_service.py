@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[3]
 HTTP_NODE_PORT = 30080
 PYTHON = "docker.io/library/python:3.11-slim-bookworm"
-# Nodes learn of a new pod and its policies within seconds: cluster DNS, which is open to all, tells when they have.
-REACH = """python3 -c '
-import socket, time
-def reached(host, port, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            return bool(socket.create_connection((host, port), 2))
-        except OSError:
-            time.sleep(0.5)
-    return False
-assert reached("kube-dns.kube-system", 53, 60), "not even cluster DNS"
-print("open" if reached("{host}", 80, {seconds}) else "closed")
-'"""
 
 
 def url(site: Site, path: str) -> str:
@@ -143,30 +129,6 @@ def test_pod_security_is_enforced(site: Site) -> None:
     wanted = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": site.name, "namespace": "apps"}, "spec": bad}
     with pytest.raises((Forbidden, Invalid), match="violates PodSecurity"):
         site.cluster.create(wanted, dry_run=True)
-
-
-@pytest.mark.parametrize("host", ["auth", "auth-preview"])
-def test_a_neighbour_that_no_edge_was_drawn_for_does_not_reach_it(site: Site, host: str) -> None:
-    site.open_network("apps")
-    assert site.run("apps", PYTHON, REACH.format(host=host, seconds=6)).splitlines()[-1] == "closed"
-
-
-def test_a_caller_with_a_drawn_edge_reaches_it(site: Site) -> None:
-    """The counterpart of the test before: what closes the way there is the policy, and not the test's own pod."""
-    site.open_network("apps")
-    site.have(
-        {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "metadata": {"name": f"{site.name}-edge", "namespace": "apps"},
-            "spec": {
-                "podSelector": {"matchLabels": {"app.kubernetes.io/name": "auth"}},
-                "policyTypes": ["Ingress"],
-                "ingress": [{"from": [{"podSelector": {"matchLabels": site.labels}}], "ports": [{"port": 8000}]}],
-            },
-        }
-    )
-    assert site.run("apps", PYTHON, REACH.format(host="auth", seconds=60)).splitlines()[-1] == "open"
 
 
 def test_a_release_and_a_rollback_under_load_lose_nothing(site: Site, tmp_path: Path) -> None:
