@@ -35,6 +35,7 @@ from typing import Any
 
 from benchmarks._load import Load, Request, lateness
 from benchmarks._report import CHECKOUT, Report, bootstrap_ratio, median, p99
+from loadtests.entrance import NoEntrance, entrance
 
 sys.path.insert(0, str(CHECKOUT / "collections"))
 
@@ -51,7 +52,7 @@ LATE_SECONDS_MAX = 0.1
 # An old answer later than this is named, with when its request was sent.
 LATE_ANSWER_SECONDS = 1.0
 ROLLING_VARIABLE = "OPSFORGE_VERSION"
-SECOND_VERSION = "1.1.0"
+SECOND_VERSION = "2.1.0"
 
 
 class BenchmarkError(Exception):
@@ -349,15 +350,6 @@ def second_version(site: Site, playbook: Path, version: str) -> None:
     site.command(command, str(playbook / "rollback.yml"), "-e", f"service={site.service}")
 
 
-def entrance(platform: str) -> str:
-    """Where the first control plane's http port is published on this machine. Raises BenchmarkError without one."""
-    ask = ["docker", "port", f"{platform}-cp1", "30080/tcp"]
-    answer = subprocess.run(ask, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise BenchmarkError(f"there is no platform {platform} on this machine (make site): {answer.stderr.strip()}")
-    return answer.stdout.split()[0]
-
-
 def options() -> argparse.Namespace:
     """The command line."""
     name = os.environ.get("OPSFORGE_PLATFORM") or "opsforge"
@@ -386,7 +378,7 @@ def main() -> None:
     try:
         chosen = options()
         run(chosen, report)
-    except (BenchmarkError, PlatformError, subprocess.TimeoutExpired) as error:
+    except (BenchmarkError, NoEntrance, PlatformError, subprocess.TimeoutExpired) as error:
         sys.exit(f"switch: {error}")
     report.finish()
 
