@@ -3,7 +3,7 @@ PLAY = .venv/bin/ansible-playbook
 COLLECTION = collections/ansible_collections/opsforge/platform
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: site down test lint unit api services scenarios platform bench lock
+.PHONY: site down test lint unit api services scenarios platform bench load lock
 
 site: .venv/ready
 	$(PLAY) playbooks/site.yml
@@ -37,10 +37,16 @@ platform: .venv/ready
 bench: .venv/ready
 	python -m benchmarks.$(NAME) $(ARGS)
 
+load: .venv/ready
+	python -m loadtests $(NAME) $(ARGS)
+
 # Needs `uv`. No index address is written.
 lock:
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/dev.in -o requirements/dev.txt
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/services.in -o requirements/services.txt -c requirements/dev.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/benchmarks_queue.in -o requirements/benchmarks_queue.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/benchmarks_people.in -o requirements/benchmarks_people.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/benchmarks_web.in -o requirements/benchmarks_web.txt
 
 .venv/ready: requirements/dev.txt
 	python3 -c "import ensurepip" 2>/dev/null || apt-get install -y --no-install-recommends python3-venv

@@ -3,7 +3,8 @@
 
 `python -m benchmarks._load URL --rate 300 --seconds 60 --log FILE` writes one line for each request: when it should
 have left, when it left, when it ended (all on the machine's monotonic clock, in seconds), whether its connection was
-kept (k) or new (n), the status (0: no answer) and the body or the reason. It ends by itself, or on SIGTERM.
+kept (k) or new (n), the status (0: no answer) and the body or the reason. It ends by itself, or on SIGTERM. Further
+headers come as JSON in the environment (OPSFORGE_LOAD_HEADERS).
 
 A slow answer delays nobody: requests leave on time whatever became of the earlier ones. Nothing is sent twice; a kept
 connection that the other side closed in between loses the request that meets it, as it does for a client.
@@ -16,11 +17,13 @@ import asyncio
 import contextlib
 import gc
 import ipaddress
+import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -29,6 +32,7 @@ from urllib.parse import urlsplit
 from benchmarks._report import CHECKOUT, p99
 
 TIMEOUT_SECONDS = 5.0
+HEADERS_VARIABLE = "OPSFORGE_LOAD_HEADERS"
 # A target that lost so many in a row, or keeps so many waiting, is down. More load proves nothing and may break what is
 # in between: a port that Docker publishes is gone for good once its proxy runs out of file descriptors.
 LOST_IN_A_ROW_MAX = 600
@@ -89,11 +93,12 @@ class Connection:
 class Generator:
     """Sends at the rate and writes what becomes of it."""
 
-    def __init__(self, url: str, rate: float, log: IO[str]) -> None:
+    def __init__(self, url: str, rate: float, log: IO[str], headers: Mapping[str, str] | None = None) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
         refuse_foreign(self._host)
-        head = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        head = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n{more}"
         self._kept_request = f"{head}\r\n".encode()
         self._new_request = f"{head}Connection: close\r\n\r\n".encode()
         self._rate, self._log = rate, log
@@ -160,10 +165,14 @@ def refuse_foreign(host: str) -> None:
 class Load:
     """The generator as a process beside the benchmark."""
 
-    def __init__(self, url: str, rate: float, seconds: float, log: Path) -> None:
+    def __init__(
+        self, url: str, rate: float, seconds: float, log: Path, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.log = log
+        # Not as an argument: a header may be a token, and arguments are for everybody to see.
+        env = {**os.environ, HEADERS_VARIABLE: json.dumps(dict(headers or {}))}
         words = ["-m", "benchmarks._load", url, "--rate", str(rate), "--seconds", str(seconds), "--log", str(log)]
-        self._process = subprocess.Popen([sys.executable, *words], cwd=CHECKOUT)
+        self._process = subprocess.Popen([sys.executable, *words], cwd=CHECKOUT, env=env)
 
     def __enter__(self) -> Self:
         return self
@@ -222,7 +231,8 @@ def main() -> None:
     options = parser.parse_args()
     gc.disable()  # a collection would look like a slow answer; the process is short
     with options.log.open("w", encoding="utf-8", buffering=1) as log:
-        asyncio.run(Generator(options.url, options.rate, log).run(options.seconds))
+        headers = json.loads(os.environ.get(HEADERS_VARIABLE, "{}"))
+        asyncio.run(Generator(options.url, options.rate, log, headers).run(options.seconds))
 
 
 if __name__ == "__main__":

@@ -108,6 +108,8 @@ class Report:
     arms: dict[str, dict[str, Figure]] = field(default_factory=dict)
     summary: dict[str, Number | None] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    # Where an extra, unmeasured run of an arm spent its time: lines for people, the largest first.
+    profiles: dict[str, list[str]] = field(default_factory=dict)
 
     def sample(self, arm: str, figure: str, value: float, unit: str) -> None:
         """Add one sample; a figure keeps the unit that it began with."""
@@ -137,6 +139,7 @@ class Report:
             },
             "summary": self.summary,
             "skipped": self.skipped,
+            "profiles": self.profiles,
             "samples": {
                 arm: {name: figure.samples for name, figure in figures.items()} for arm, figures in self.arms.items()
             },
@@ -164,6 +167,8 @@ class Report:
         lines.append("")
         lines += [f"{key} = {'-' if value is None else _short(value)}" for key, value in self.summary.items()]
         lines += [f"skipped {arm}: {why}" for arm, why in self.skipped.items()]
+        for arm, spent in self.profiles.items():
+            lines += ["", f"where {arm} spends its time:", *(f"  {line}" for line in spent)]
         return "\n".join(lines)
 
     def write(self, results: Path = RESULTS) -> Path:
