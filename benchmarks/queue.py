@@ -60,6 +60,8 @@ SAMPLES = {
     "dramatiq": 4_000,
 }
 """Jobs in one sample: some seconds of work for each arm."""
+PAGES = {"ours_full": 4_000, "arq": 500, "rq": 100, "dramatiq": 500}
+"""Jobs that wait at least when a worker is started to be killed: more than it does by then."""
 SERVICE_WORKER = ("-m", "jobs", "worker")
 STRONGEST = {"arq": "arq_tuned", "rq": "rq_tuned", "dramatiq": "dramatiq"}
 
@@ -230,17 +232,21 @@ class Toll:
 def killed(arm: Arm, stores: Stores, kills: int, *, chance: random.Random) -> Toll:
     """Kill the arm's worker so often in mid-job, let a last one finish, and count."""
     stores.empty()
-    jobs, page = 0, 400
+    jobs, page = 0, PAGES[arm.name]
+    for _ in range(kills):
+        # Filled while nobody works: a fast worker would otherwise have nothing in hand when it is killed.
+        if arm.backlog(stores.client) < page:
+            arm.add("count", jobs, jobs + page)
+            jobs += page
+        before = sum(effects(arm, stores).values())
+        worker = arm.start()
+        try:
+            _wait_for_progress(arm, stores, worker, before)
+            time.sleep(chance.uniform(0.0, 0.1))
+        finally:
+            kill(worker)
     worker = arm.start()
     try:
-        for _ in range(kills):
-            if arm.backlog(stores.client) < page:
-                arm.add("count", jobs, jobs + page)
-                jobs += page
-            _wait_for_progress(arm, stores, worker)
-            time.sleep(chance.uniform(0.0, 0.1))
-            kill(worker)
-            worker = arm.start()
         counted: dict[str, int] = {}
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline and len(counted) < jobs:
@@ -261,9 +267,8 @@ def effects(arm: Arm, stores: Stores) -> dict[str, int]:
     return {job.decode(): int(count) for job, count in raw.items()}
 
 
-def _wait_for_progress(arm: Arm, stores: Stores, worker: subprocess.Popen[bytes]) -> None:
-    """Return when the worker has done something."""
-    before = sum(effects(arm, stores).values())
+def _wait_for_progress(arm: Arm, stores: Stores, worker: subprocess.Popen[bytes], before: int) -> None:
+    """Return when the worker has done something beyond `before`."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while sum(effects(arm, stores).values()) == before:
         if worker.poll() is not None:

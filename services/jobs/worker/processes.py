@@ -23,26 +23,40 @@ class TookTooLong(Exception):
 class Processes:
     """A pool whose processes end with the worker, however it ends, and stop a job after `seconds`.
 
-    They are started by the first job that needs one: a worker that never computes does not pay for them.
+    They are started by a job that needs one, and ended after `idle_seconds` in which none did: one that waits weighs as
+    much as the worker itself.
     """
 
-    def __init__(self, workers: int, *, seconds: float) -> None:
+    def __init__(self, workers: int, *, seconds: float, idle_seconds: float = 30) -> None:
         self._workers = workers
         self._seconds = seconds
+        self._idle_seconds = idle_seconds
         self._pool: ProcessPoolExecutor | None = None
+        self._end: asyncio.TimerHandle | None = None
 
     async def run(self, function: Callable[[Any], Any], argument: Any) -> Any:
         """Call a function in one of the processes.
 
         Raises what it raises, TookTooLong, or BrokenProcessPool when it took its process down.
         """
+        loop = asyncio.get_running_loop()
         pool = self._pool = self._pool or self._open()
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, _limited, self._seconds, function, argument)
+            return await loop.run_in_executor(pool, _limited, self._seconds, function, argument)
         except BrokenProcessPool:
             if self._pool is pool:
                 self._pool = None
             raise
+        finally:
+            if self._end:
+                self._end.cancel()
+            self._end = loop.call_later(self._idle_seconds, self._rest)
+
+    def _rest(self) -> None:
+        # Whatever still runs in one of them is finished there.
+        if self._pool:
+            self._pool.shutdown(wait=False)
+            self._pool = None
 
     def kill(self) -> None:
         """End the processes; whoever waits for one has been told otherwise."""
