@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from loadtests.__main__ import HERE as SCRIPTS
 from loadtests.__main__ import PROFILES, k6, scripts
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ HERE = "http://127.0.0.1:8080"
 
 def loadtests(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "loadtests", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    return subprocess.run(
+        command, cwd=SCRIPTS.parent, capture_output=True, text=True, check=False, env=os.environ | environment
+    )
 
 
 @pytest.mark.parametrize("script", scripts())
