@@ -64,6 +64,8 @@ class _Nothing(Pool):
     def request(self, *_: Any, **__: Any) -> Answer:
         return Answer(404, HTTPMessage(), b"{}")
 
+    fetch = request
+
 
 class Cluster:
     """One cluster as one caller sees it. Safe to share between threads.
@@ -206,6 +208,14 @@ class Cluster:
         """
         base = self._path("v1", "Pod", f"{pod}:{port}", namespace, "proxy")
         return self._pool.request(method, base + path, timeout=timeout, repeatable=False).status
+
+    def fetch(self, namespace: str, service: str, port: int | str, path: str, *, limit: int, timeout: float) -> Answer:
+        """GET from a Service through the API server, `limit` bytes and `timeout` seconds at the most.
+
+        The answer is the Service's or, if nobody is behind it, a Status of the API server.
+        """
+        base = self._path("v1", "Service", f"{service}:{port}", namespace, "proxy")
+        return self._pool.fetch(base + path, limit=limit, timeout=timeout)
 
     def _write(
         self,

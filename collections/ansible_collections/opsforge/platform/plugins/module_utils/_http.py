@@ -8,11 +8,13 @@ and urllib3 0.1 s, where this costs 0.01 s.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import queue
 import select
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,8 +53,11 @@ class _NamedTls(http.client.HTTPSConnection):
 class Pool:
     """As many connections as threads ask at once; each waits in the pool for the next request."""
 
-    def __init__(self, endpoint: Endpoint, *, timeout: float = 30.0, clock: Any = time) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, timeout: float = 30.0, clock: Any = time, title: str = "the API server"
+    ) -> None:
         self.endpoint = endpoint
+        self._title = title
         self._timeout = timeout
         self._clock = clock
         self._url = urlsplit(endpoint.url)
@@ -79,6 +84,39 @@ class Pool:
             if answer.status != 429 or not tries_left:
                 break
             self._clock.sleep(min(float(answer.headers.get("Retry-After") or 1), 10.0))
+        return answer
+
+    def fetch(self, path: str, *, limit: int, timeout: float) -> Answer:
+        """GET once, over a connection of its own, what a server says that is not trusted.
+
+        Takes `timeout` seconds and `limit` bytes at the most, however slowly it answers, and follows no redirect.
+        Raises Unreachable.
+        """
+        connection = self._open()
+        connection.timeout = timeout
+        answers: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                connection.request("GET", self._url.path.rstrip("/") + path, headers=dict(self.endpoint.headers))
+                response = connection.getresponse()
+                answers.put(Answer(response.status, response.headers, response.read(limit + 1)))
+            except Exception as error:
+                answers.put(error)
+
+        # A thread, because the timeout of a socket starts again with each byte, and a name server's has no end.
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            answer = answers.get(timeout=timeout)
+        except queue.Empty:
+            answer = TimeoutError()
+        _hang_up(connection)
+        if isinstance(answer, (OSError, http.client.HTTPException, UnicodeError)):
+            raise self._unreachable(answer) from answer
+        if isinstance(answer, Exception):
+            raise answer
+        if len(answer.body) > limit:
+            raise Unreachable(f"{self._title} {self.endpoint.url} answers with more than {limit} bytes")
         return answer
 
     def _exchange(
@@ -141,7 +179,7 @@ class Pool:
             reason = "connection refused"
         else:
             reason = str(error) or type(error).__name__
-        return Unreachable(f"the API server {self.endpoint.url} cannot be reached: {reason}")
+        return Unreachable(f"{self._title} {self.endpoint.url} cannot be reached: {reason}")
 
     def _open(self) -> http.client.HTTPConnection:
         host, tls = str(self._url.hostname), self.endpoint.tls
@@ -159,6 +197,14 @@ class Pool:
         if proxy:
             connection.set_tunnel(host, port, _proxy_login(proxy.username, proxy.password))
         return connection
+
+
+def _hang_up(connection: http.client.HTTPConnection) -> None:
+    """Close the connection, and wake the thread that may still read from it."""
+    if connection.sock is not None:
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+    connection.close()
 
 
 def _proxy_login(user: str | None, password: str | None) -> dict[str, str]:

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask Prometheus for one number. Whatever answers in its place is not trusted: bounded, checked, and never followed."""
+
+from __future__ import annotations
+
+import json
+import math
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
+from ansible_collections.opsforge.platform.plugins.module_utils._errors import Invalid, Unreachable
+from ansible_collections.opsforge.platform.plugins.module_utils._http import Answer, Pool
+from ansible_collections.opsforge.platform.plugins.module_utils._kubeconfig import Endpoint
+from ansible_collections.opsforge.platform.plugins.module_utils._mask import mask_text
+
+LIMIT = 1 << 20  # bytes; one number takes a hundred
+_SHOWN = 200  # characters of what somebody else says
+
+PROMETHEUS_ARGS: dict[str, dict[str, Any]] = {
+    "prometheus_url": {"type": "str"},
+    "prometheus_token": {"type": "str", "no_log": True},
+    "prometheus_ca": {"type": "path"},
+    "prometheus_namespace": {"type": "str", "default": "monitoring"},
+    "prometheus_service": {"type": "str", "default": "prometheus"},
+    "prometheus_port": {"type": "int", "default": 9090},
+    "prometheus_timeout": {"type": "float", "default": 10.0},
+}
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """One server of the Prometheus HTTP API. Safe to share between threads."""
+
+    where: str
+    # GETs a path; raises Unreachable.
+    fetch: Callable[[str], Answer]
+    # Seconds that Prometheus itself may spend on a query.
+    timeout: float = 10.0
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any], cluster: Cluster) -> Prometheus:
+        """By the URL in a module's PROMETHEUS_ARGS, else through the API server. Raises Invalid."""
+        timeout = params["prometheus_timeout"]
+        if not 0 < timeout < math.inf:
+            raise Invalid(f"prometheus_timeout must be a number of seconds above 0, not {timeout:g}")
+        if params["prometheus_url"]:
+            pool = Pool(_endpoint(params), title="Prometheus")
+            return cls(
+                f"Prometheus {pool.endpoint.url}",
+                lambda path: pool.fetch(path, limit=LIMIT, timeout=timeout),
+                timeout,
+            )
+        if params["prometheus_token"] or params["prometheus_ca"]:
+            raise Invalid("prometheus_token and prometheus_ca need prometheus_url: the API server has its own log-in")
+        namespace, service, port = (params[f"prometheus_{key}"] for key in ("namespace", "service", "port"))
+        return cls(
+            f"Prometheus (Service {namespace}/{service}:{port})",
+            lambda path: cluster.fetch(namespace, service, port, path, limit=LIMIT, timeout=timeout),
+            timeout,
+        )
+
+    def ask(self, query: str, time: float | None = None) -> float | None:
+        """The number that the query has at this time (seconds since the epoch), None where it has none.
+
+        NaN and infinities are numbers. Raises Unreachable, and Invalid for a query that is wrong or has several.
+        """
+        wanted = {"query": query, "timeout": f"{self.timeout:g}s", **({} if time is None else {"time": f"{time:.3f}"})}
+        answer = self.fetch(f"/api/v1/query?{urlencode(wanted)}")
+        content = _content(answer.body)
+        if answer.status in (400, 422) and "errorType" in content:
+            raise Invalid(f"Prometheus refuses the query {query}: {_said(content.get('error'))}")
+        if answer.status != 200:
+            said = content.get("error") or content.get("message") or ""
+            raise Unreachable(f"{self.where} answers with HTTP {answer.status}" + (f": {_said(said)}" if said else ""))
+        try:
+            if content["status"] != "success":
+                raise Unreachable(f"{self.where} answers with an error: {_said(content.get('error'))}")
+            return _number(query, content["data"])
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise Unreachable(f"{self.where} does not answer as Prometheus does") from error
+
+
+def _endpoint(params: Mapping[str, Any]) -> Endpoint:
+    url, token = params["prometheus_url"], params["prometheus_token"] or ""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise Invalid("prometheus_url must be an address such as https://prometheus.example.org:9090")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise Invalid(
+            "prometheus_url must have no user, password, query or fragment: a log-in goes to prometheus_token"
+        )
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise Invalid("prometheus_token holds characters that a token cannot have")
+    try:
+        tls = ssl.create_default_context(cafile=params["prometheus_ca"]) if parts.scheme == "https" else None
+    except OSError as error:
+        raise Invalid(f"prometheus_ca {params['prometheus_ca']} is not a readable certificate ({error})") from error
+    return Endpoint(url.rstrip("/"), tls, headers={"Authorization": f"Bearer {token}"} if token else {})
+
+
+def _content(body: bytes) -> dict[str, Any]:
+    """The answer's JSON object, an empty one for anything else."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _number(query: str, data: Mapping[str, Any]) -> float | None:
+    kind, result = data["resultType"], data["result"]
+    if not isinstance(result, list):
+        raise TypeError
+    if kind == "scalar":
+        return float(result[1])
+    if kind != "vector":
+        raise Invalid(f"the query {query} answers with a {_said(kind)}, and one number is needed")
+    if len(result) > 1:
+        raise Invalid(f"the query {query} answers with {len(result)} series, and one is needed: aggregate, as by sum()")
+    if not result:
+        return None
+    if "value" not in result[0]:
+        raise Invalid(f"the query {query} answers with a histogram, and one number is needed")
+    return float(result[0]["value"][1])
+
+
+def _said(text: Any) -> str:
+    """What somebody else says, short, on one line, and without secrets."""
+    line = "".join(letter if letter.isprintable() else " " for letter in str(text)[:_SHOWN])
+    return mask_text(line).strip() or "no reason given"
