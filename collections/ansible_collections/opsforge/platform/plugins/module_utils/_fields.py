@@ -14,15 +14,26 @@ Object = dict[str, Any]
 
 def is_applied(live: Object, wished: Object, manager: str) -> bool:
     """Tell whether applying wished as manager would surely change nothing. False also means "ask the server"."""
-    entries = [
-        entry
-        for entry in live["metadata"].get("managedFields") or []
-        if (entry.get("manager"), entry.get("operation"), entry.get("subresource")) == (manager, "Apply", None)
-    ]
+    entries = _entries(live, manager)
     if len(entries) > 1 or any(entry.get("apiVersion") != wished["apiVersion"] for entry in entries):
         return False
     fields = entries[0]["fieldsV1"] if entries else {}  # who owns nothing has no entry
     return (_anonymous(_extract(live, fields)) if fields else {}) == _anonymous(wished)
+
+
+def owned(live: Object, manager: str) -> Object:
+    """The part of a live object that the manager applied: applying it again, with more, takes nothing of it away."""
+    entries = _entries(live, manager)
+    found: Object = _extract(live, entries[0]["fieldsV1"]) if entries else {}
+    return found
+
+
+def _entries(live: Object, manager: str) -> list[Object]:
+    return [
+        entry
+        for entry in live["metadata"].get("managedFields") or []
+        if (entry.get("manager"), entry.get("operation"), entry.get("subresource")) == (manager, "Apply", None)
+    ]
 
 
 def _anonymous(obj: Object) -> Object:

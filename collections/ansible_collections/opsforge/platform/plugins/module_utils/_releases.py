@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from typing import Any, Protocol
 
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Conflict, Invalid
@@ -31,6 +33,7 @@ class Release:
     by: str = ""
     # Pods of the slot before that were told to close their connections, of how many: "2/2".
     drained: str = ""
+    approved_by: str = ""
 
 
 class Writer(Protocol):
@@ -116,9 +119,17 @@ def before(history: Sequence[Release]) -> Release | None:
     return next((entry for entry in reversed(history) if entry.action == RELEASE), None)
 
 
+def seconds(release: Release) -> float:
+    """When it happened, in seconds since the epoch; never (infinity) for a time that nobody can read."""
+    try:
+        return datetime.fromisoformat(release.time).timestamp()
+    except ValueError:
+        return math.inf
+
+
 def table(history: Sequence[Release]) -> list[str]:
     """The history as aligned lines for people, newest first."""
-    head = ("number", "time", "action", "slot", "version", "from", "drained", "by")
+    head = ("number", "time", "action", "slot", "version", "from", "drained", "by", "approved")
     rows = [head] + [
         (
             str(entry.number),
@@ -129,6 +140,7 @@ def table(history: Sequence[Release]) -> list[str]:
             f"{entry.from_slot} {entry.from_version}" if entry.from_slot else "-",
             entry.drained or "-",
             entry.by or "-",
+            entry.approved_by or "-",
         )
         for entry in reversed(history)
     ]

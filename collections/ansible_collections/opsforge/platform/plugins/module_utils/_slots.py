@@ -19,6 +19,9 @@ SLOTS = ("blue", "green")
 NAME_LABEL = "app.kubernetes.io/name"
 SLOT_LABEL = "opsforge.dev/slot"
 VERSION_LABEL = "app.kubernetes.io/version"
+CANARY_ANNOTATION = "opsforge.dev/canary"
+TRAFFIC_ANNOTATION = "opsforge.dev/traffic-"
+RESTING_ANNOTATION = "opsforge.dev/resting"
 # What may size a service, the first that exists: the autoscaler behind a ScaledObject is not ours to write.
 SCALERS = (("keda.sh/v1alpha1", "ScaledObject"), ("autoscaling/v2", "HorizontalPodAutoscaler"))
 
@@ -46,6 +49,8 @@ class Slot:
     settled: bool = True
     # Names of the pods that are not on their way out.
     pods: tuple[str, ...] = ()
+    # Of the Deployment when it was read: the precondition of every change of its size.
+    resource_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class State:
     namespace: str
     # Of the Service object when it was read: the precondition of every switch.
     resource_version: str = ""
+    # Where traffic is; while it goes to both slots, where it was before.
     active: str | None = None
     slots: Mapping[str, Slot] = field(default_factory=dict)
     # The slot that the autoscaler follows, None without an autoscaler.
@@ -63,11 +69,24 @@ class State:
     history: tuple[Release, ...] = ()
     # API version and kind of the object that names that slot.
     scaler: tuple[str, str] | None = None
+    # Whether traffic goes to both slots, and then how many endpoints each has among those that nodes know.
+    overlapping: bool = False
+    spread: Mapping[str, int] = field(default_factory=dict)
+    # The slot that gets a share of the traffic beside the one in use: not the switch's to end.
+    canary: str = ""
+    # The slot whose pods somebody is about to stop, or has stopped; "waking <slot>" once it is wanted again.
+    resting: str = ""
+    # Of the autoscaler when it was read.
+    scaler_version: str = ""
 
     @property
     def serving(self) -> Slot | None:
         """The slot that traffic goes to."""
         return self.slots.get(self.active) if self.active else None
+
+    def is_on(self, slot: str | None) -> bool:
+        """Whether traffic is where it should be if that is this slot; a canary beside it is no business of a switch."""
+        return slot is not None and self.active == slot and (not self.overlapping or bool(self.canary))
 
     @property
     def recorded(self) -> bool:
@@ -87,6 +106,11 @@ def selector(service: str, slot: str) -> dict[str, str]:
     return {NAME_LABEL: service, SLOT_LABEL: slot}
 
 
+def both(service: str) -> dict[str, str]:
+    """The selector that sends a Service's traffic to both slots."""
+    return {NAME_LABEL: service}
+
+
 def deployment(service: str, slot: str) -> str:
     """The name of a slot's Deployment."""
     return f"{service}-{slot}"
@@ -98,37 +122,68 @@ def preview(service: str) -> str:
 
 
 def read(cluster: Reader, namespace: str, service: str) -> State:
-    """Read a service's state; raises NotFound without a Service, Invalid for a selector that no slot explains."""
+    """Read a service's state; raises NotFound without a Service, Invalid for a selector that no slot explains.
+
+    The record is read first and the Service last: whoever moves traffic in between makes the Service newer than the
+    record, never older, and a record written on such a look is refused.
+    """
+    labels = {NAME_LABEL: service}
+    history = _releases.read(cluster.get("v1", "ConfigMap", _releases.name(service), namespace))
+    pods = cluster.list("v1", "Pod", namespace, labels)
+    deployments = cluster.list("apps/v1", "Deployment", namespace, labels)
+    slots = _slots(service, deployments, pods)
+    scaler, follows = _scaler(cluster, namespace, service)
+    target = follows["spec"]["scaleTargetRef"]["name"] if follows else ""
     found = cluster.get("v1", "Service", service, namespace)
     if found is None:
         raise NotFound(f"namespace {namespace} has no Service {service}")
-    labels = {NAME_LABEL: service}
-    pods = cluster.list("v1", "Pod", namespace, labels)
-    deployments = cluster.list("apps/v1", "Deployment", namespace, labels)
-    scaler, target = _scaler(cluster, namespace, service)
+    active, overlapping = _active(service, found["spec"].get("selector") or {}, history)
+    notes = found["metadata"].get("annotations") or {}
     return State(
         service=service,
         namespace=namespace,
         resource_version=found["metadata"].get("resourceVersion", ""),
-        active=_active(service, found["spec"].get("selector") or {}),
-        slots=_slots(service, deployments, pods),
+        active=active,
+        slots=slots,
         scaled=next((slot for slot in SLOTS if deployment(service, slot) == target), None),
-        history=_releases.read(cluster.get("v1", "ConfigMap", _releases.name(service), namespace)),
+        history=history,
         scaler=scaler,
+        scaler_version=follows["metadata"].get("resourceVersion", "") if follows else "",
+        overlapping=overlapping,
+        spread=_spread(cluster, namespace, service, slots) if overlapping else {},
+        canary=notes.get(CANARY_ANNOTATION, ""),
+        resting=notes.get(RESTING_ANNOTATION, ""),
     )
 
 
-def _active(service: str, live: Mapping[str, str]) -> str | None:
+def _active(service: str, live: Mapping[str, str], history: tuple[Release, ...]) -> tuple[str | None, bool]:
+    """The slot that traffic is on, and whether it goes to both."""
     if not live:
-        return None
+        return None, False
     for slot in SLOTS:
         if live == selector(service, slot):
-            return slot
+            return slot, False
+    # Only a service that we recorded can be between two slots; else it is somebody's own Service.
+    if live == both(service) and history:
+        return history[-1].slot, True
     shown = ",".join(f"{key}={value}" for key, value in sorted(live.items()))
     raise Invalid(
         f"the selector of Service {service} is not ours ({shown}): nothing was written;"
         f" set it to {NAME_LABEL}={service},{SLOT_LABEL}=<slot> or remove it, then try again"
     )
+
+
+def _spread(cluster: Reader, namespace: str, service: str, slots: Mapping[str, Slot]) -> dict[str, int]:
+    """How many ready endpoints of each slot the Service has."""
+    labels = {"kubernetes.io/service-name": service}
+    found = cluster.list("discovery.k8s.io/v1", "EndpointSlice", namespace, labels)
+    ready = {
+        (endpoint.get("targetRef") or {}).get("name")
+        for part in found
+        for endpoint in part.get("endpoints") or []
+        if (endpoint.get("conditions") or {}).get("ready")
+    }
+    return {slot.name: len(ready.intersection(slot.pods)) for slot in slots.values()}
 
 
 def _slots(
@@ -159,6 +214,7 @@ def _slot(name: str, found: Mapping[str, Any], pods: list[Mapping[str, Any]]) ->
         ready=sum(1 for pod in alive if is_ready(pod)),
         settled=observed and status.get("updatedReplicas", 0) == status.get("replicas", 0) >= replicas,
         pods=tuple(sorted(pod["metadata"]["name"] for pod in alive)),
+        resource_version=found["metadata"].get("resourceVersion", ""),
     )
 
 
@@ -172,13 +228,13 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
-def _scaler(cluster: Reader, namespace: str, service: str) -> tuple[tuple[str, str] | None, str]:
-    """What sizes the service, and the Deployment that it sizes. A cluster that does not know a kind has none of it."""
+def _scaler(cluster: Reader, namespace: str, service: str) -> tuple[tuple[str, str] | None, Mapping[str, Any] | None]:
+    """What sizes the service: its kind, and itself. A cluster that does not know a kind has none of it."""
     for scaler in SCALERS:
         found = cluster.get(*scaler, service, namespace)
         if found:
-            return scaler, found["spec"]["scaleTargetRef"]["name"]
-    return None, ""
+            return scaler, found
+    return None, None
 
 
 def placed(state: State, *, version: str | None = None, first: str | None = None) -> tuple[str, dict[str, str]]:
@@ -200,6 +256,7 @@ def described(state: State) -> dict[str, Any]:
     last = state.history[-1] if state.history else None
     return {
         "active": state.active,
+        "overlapping": state.overlapping,
         "version": state.serving.version if state.serving else None,
         "slots": {
             slot.name: {

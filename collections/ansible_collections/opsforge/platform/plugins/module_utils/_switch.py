@@ -23,8 +23,12 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
     TimedOut,
 )
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
+    RESTING_ANNOTATION,
+    SLOT_LABEL,
+    TRAFFIC_ANNOTATION,
     Slot,
     State,
+    both,
     deployment,
     other,
     preview,
@@ -34,10 +38,17 @@ from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
 from ansible_collections.opsforge.platform.plugins.module_utils._wait import wait_ready
 
 MANAGER = "opsforge-switch"
-SIZE, WAIT, CHECK, SWITCH, DRAIN, AIM, RECORD, STOP, DONE = (
-    "size", "wait", "check", "switch", "drain", "aim", "record", "stop", "done",
+SIZE, WAIT, CHECK, WAKE, OVERLAP, SPREAD, SWITCH, DRAIN, AIM, RECORD, REST, STOP, DONE = (
+    "size", "wait", "check", "wake", "overlap", "spread", "switch", "drain", "aim", "record", "rest", "stop", "done",
 )  # fmt: skip
+# Steps that change who gets traffic.
+MOVES = (OVERLAP, SWITCH)
 _CONFLICTS_MAX = 5
+# Endpoints in one EndpointSlice: so many change hands in one update. Beyond it, the slices follow one another.
+ENDPOINTS_MAX = 100
+WOKEN_LABEL = "opsforge.dev/woken"
+# Before the name of a slot that was announced to be stopped, and is wanted again.
+WAKING = "waking "
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,19 @@ class Wish:
     previous: bool = False
     # May bring the slot to size and wait for it; a rollback must not depend on either.
     patient: bool = True
+    # Stops before traffic moves: the slot is as large, as ready and as seen as it has to be.
+    prepare: bool = False
     replicas_min: int = 1
     ready_percent: int = 100
-    # Leave the slot without traffic no pods: they would take work by themselves.
-    stop_idle: bool = False
-    # What is still to be done once in this run.
+    # For how long the slot that traffic left is kept, in seconds, until its pods are stopped; None for good. With 0 the
+    # slot without traffic never has pods: they would take work by themselves.
+    keep_seconds: float | None = None
+    # The moment that this is counted from, in seconds since the epoch.
+    now: float = 0.0
+    # What is still to be done once in this run, and whether this run woke the slot.
     check: bool = True
     drain: bool = True
+    woke: bool = False
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Wish:
@@ -66,9 +83,10 @@ class Wish:
             version=params["version"],
             previous=params["previous"],
             patient=patient,
+            prepare=params["prepare"],
             replicas_min=params["replicas_min"],
             ready_percent=params["ready_percent"],
-            stop_idle=params["stop_idle"],
+            keep_seconds=params["keep_seconds"],
             check=patient and bool(params["check_path"]),
             drain=bool(params["management_port"]),
         )
@@ -94,6 +112,7 @@ class Options:
     # Between the controller's word and a look at the pods.
     interval: float = 0.1
     by: str = ""
+    approved_by: str = ""
 
     @classmethod
     def of(cls, params: Mapping[str, Any], *, user: str) -> Options:
@@ -104,6 +123,7 @@ class Options:
             check_path=params["check_path"],
             timeout=params["timeout"],
             by=params["by"] or user,
+            approved_by=params["approved_by"],
         )
 
 
@@ -119,19 +139,15 @@ class Clock:
 def pin(state: State, wish: Wish) -> Wish:
     """Turn the wish into a slot and a version once, so that a second look can't change where it leads."""
     if wish.previous:
-        undone = _releases.before(state.history)
-        if undone is None or undone.from_slot is None:
+        slot, version = _previous(state)
+        kept = state.slots.get(slot)
+        if kept is None or kept.version != version:
+            holds = f"slot {slot} " + (f"holds {kept.version} now" if kept else "is gone")
             raise Invalid(
-                f"no earlier release of {state.service} is on record to go back to: name the slot to use it anyway"
+                f"version {version} of {state.service} is no longer kept ({holds}): bring it back with"
+                f" ansible-playbook playbooks/release.yml -e service={state.service} -e version={version}"
             )
-        kept = state.slots.get(undone.from_slot)
-        if kept is None or kept.version != undone.from_version:
-            holds = f"slot {undone.from_slot} " + (f"holds {kept.version} now" if kept else "is gone")
-            raise Invalid(
-                f"version {undone.from_version} of {state.service} is no longer kept ({holds}): bring it back with"
-                f" ansible-playbook playbooks/release.yml -e service={state.service} -e version={undone.from_version}"
-            )
-        return replace(wish, slot=undone.from_slot, version=undone.from_version, previous=False)
+        return replace(wish, slot=slot, version=version, previous=False)
     if wish.slot is None:
         serving = state.serving
         slots = ([serving] if serving else []) + list(state.slots.values())
@@ -141,6 +157,24 @@ def pin(state: State, wish: Wish) -> Wish:
             raise Invalid(f"no slot of {state.service} holds version {wish.version} (slots: {held})")
         return replace(wish, slot=found.name)
     return wish
+
+
+def _previous(state: State) -> tuple[str, str]:
+    """Slot and version that the last release replaced. Raises Invalid when there was none."""
+    undone = _releases.before(state.history)
+    back = (undone.from_slot, undone.from_version) if undone else (None, None)
+    serving, last = state.serving, state.history[-1] if state.history else None
+    # A run that was killed on its way, or before it recorded, replaces what the record tells of. If it was a rollback,
+    # traffic is where the last release had come from, and stays.
+    if last and state.overlapping:
+        return last.slot, last.version
+    if last and serving and not state.recorded and (serving.name, serving.version) != back:
+        return last.slot, last.version
+    if back[0] is None or back[1] is None:
+        raise Invalid(
+            f"no earlier release of {state.service} is on record to go back to: name the slot to use it anyway"
+        )
+    return back[0], back[1]
 
 
 def plan(state: State, wish: Wish) -> Step:
@@ -154,36 +188,54 @@ def plan(state: State, wish: Wish) -> Step:
             f"slot {name} of {state.service} holds version {slot.version}, not {wish.version}:"
             " another release is at work, or it was never deployed"
         )
-    if state.active != name:
+    if not state.is_on(name):
         return _towards(state, slot, wish)
     if state.scaled not in (None, name):
         return Step(AIM, name)
     if not state.recorded:
         return Step(DRAIN if wish.drain else RECORD, name)
     idle = state.slots.get(other(name))
-    if wish.stop_idle and idle and idle.replicas:
-        return Step(STOP, idle.name)
-    if wish.patient and not _enough(slot, slot.replicas, wish):
+    if idle and idle.replicas and not state.canary and _is_over(state, idle, wish):
+        # Somebody may be about to go back to it. The Service decides who was first: stopping is announced there, and
+        # whoever switches to a slot with that mark touches its Deployment before, so that the announced stop fails.
+        return Step(STOP if state.resting == idle.name else REST, idle.name)
+    if wish.patient and not _enough(slot, slot.replicas, 100):
         return Step(WAIT, name, slot.replicas)
     return Step(DONE, name)
 
 
-def _enough(slot: Slot, size: int, wish: Wish) -> bool:
-    """Whether a slot can take the traffic: never without a pod, never of two templates, all of it unless in a hurry."""
-    percent = 100 if wish.patient else wish.ready_percent
+def _is_over(state: State, idle: Slot, wish: Wish) -> bool:
+    """Whether the time is over for which a slot without traffic is kept."""
+    if not wish.keep_seconds:
+        return wish.keep_seconds is not None
+    last = state.history[-1]
+    # What somebody is bringing up in it for the next release is not what was kept.
+    was_left = (idle.name, idle.version) == (last.from_slot, last.from_version)
+    return was_left and wish.now >= _releases.seconds(last) + wish.keep_seconds
+
+
+def _enough(slot: Slot, size: int, percent: int) -> bool:
+    """Whether a slot can take the traffic: never without a pod, never of two templates, and so much of it ready."""
     return slot.settled and slot.ready > 0 and slot.ready * 100 >= size * percent
 
 
 def _towards(state: State, slot: Slot, wish: Wish) -> Step:
-    """The next step while traffic is still elsewhere."""
+    """The next step while traffic is still elsewhere, or goes to both."""
+    if state.canary not in ("", slot.name):
+        raise Invalid(
+            f"slot {state.canary} of {state.service} is a canary with a share of the traffic: end it first with"
+            f" ansible-playbook playbooks/rollback.yml -e service={state.service}"
+        )
+    # A slot with nobody in it, such as one whose time was over, is brought back, whatever the hurry.
+    patient = wish.patient or slot.ready == 0
     size = slot.replicas
-    if wish.patient:
+    if patient:
         # The live size of the slot in use, and not a configured one: an autoscaler may have made it ten times as large.
         size = max(size, wish.replicas_min, state.serving.replicas if state.serving else 0)
         if slot.replicas < size:
             return Step(SIZE, slot.name, size)
-    enough = _enough(slot, size, wish)
-    if not enough and wish.patient:
+    enough = _enough(slot, size, 100 if patient else wish.ready_percent)
+    if not enough and patient:
         return Step(WAIT, slot.name, size)
     if not enough:
         shown = ",".join(f"{key}={value}" for key, value in selector(state.service, slot.name).items())
@@ -191,7 +243,21 @@ def _towards(state: State, slot: Slot, wish: Wish) -> Step:
             f"slot {slot.name} of {state.service} is not ready ({slot.ready} of {size} pods): traffic stays on"
             f" {state.active or 'no slot'}; see kubectl -n {state.namespace} get pods -l {shown}"
         )
-    return Step(CHECK if wish.check else SWITCH, slot.name)
+    if wish.check:
+        return Step(CHECK, slot.name)
+    if wish.prepare:
+        return Step(DONE, slot.name)
+    # What a run that was killed did not record would be lost by the next record: each move gets its own.
+    if state.serving and not state.recorded and not state.overlapping:
+        return Step(RECORD, state.serving.name)
+    if state.resting.removeprefix(WAKING) == slot.name and not wish.woke:
+        return Step(WAKE, slot.name)
+    if not wish.patient:
+        return Step(SWITCH, slot.name)
+    if state.overlapping and state.spread.get(slot.name, 0) < slot.ready:
+        return Step(SPREAD, slot.name, slot.ready)
+    largest = max(size, state.serving.replicas if state.serving else 0)
+    return Step(OVERLAP if largest > ENDPOINTS_MAX and state.serving and not state.overlapping else SWITCH, slot.name)
 
 
 def foresee(state: State, wish: Wish) -> tuple[list[str], State]:
@@ -209,8 +275,14 @@ def _after(state: State, wish: Wish, step: Step) -> tuple[State, Wish]:
         return _with(state, replace(slot, replicas=step.size)), wish
     if step.kind == WAIT:
         return _with(state, replace(slot, ready=step.size, settled=True)), wish
+    if step.kind == OVERLAP:
+        return replace(state, overlapping=True), wish
+    if step.kind == SPREAD:
+        return replace(state, spread={**state.spread, step.slot: step.size}), wish
     if step.kind == SWITCH:
-        return replace(state, active=step.slot), wish
+        return replace(state, active=step.slot, overlapping=False, resting=""), wish
+    if step.kind == REST:
+        return replace(state, resting=step.slot), wish
     if step.kind == AIM:
         return replace(state, scaled=step.slot), wish
     if step.kind == RECORD:
@@ -223,7 +295,12 @@ def _after(state: State, wish: Wish, step: Step) -> tuple[State, Wish]:
 
 def _left(wish: Wish, step: Step) -> Wish:
     """The wish without what is done once a run."""
-    return replace(wish, check=wish.check and step.kind != CHECK, drain=wish.drain and step.kind != DRAIN)
+    return replace(
+        wish,
+        check=wish.check and step.kind != CHECK,
+        drain=wish.drain and step.kind != DRAIN,
+        woke=wish.woke or step.kind == WAKE,
+    )
 
 
 def _with(state: State, slot: Slot) -> State:
@@ -266,7 +343,7 @@ class Switch:
         started = self.clock.monotonic()
         self.timings["started_at"] = self.clock.now()
         before = self._read(missing_ok=check_mode)
-        wish = pin(before, wish)
+        wish = pin(before, replace(wish, now=self.clock.now()))
         if check_mode:
             self.kinds, after = foresee(grant(before, wish), wish)
         else:
@@ -285,7 +362,13 @@ class Switch:
     def _converge(self, state: State, wish: Wish, started: float) -> State:
         deadline = started + self.options.timeout
         conflicts = 0
+        arrived = False
         while (step := plan(state, wish)).kind != DONE:
+            # A run brings traffic to its slot once: whoever took it away again meant to.
+            if arrived and not state.is_on(wish.slot):
+                self._aim(state)
+                raise self._moved_away(state)
+            arrived = state.is_on(wish.slot)
             try:
                 wish = self._do(state, wish, step, deadline)
             except Conflict:
@@ -302,25 +385,25 @@ class Switch:
     def _do(self, state: State, wish: Wish, step: Step, deadline: float) -> Wish:
         """Do one step; returns the wish that is left."""
         if step.kind in (SIZE, STOP):
-            self._patch(
-                "apps/v1",
-                "Deployment",
-                deployment(self.service, step.slot),
-                {"spec": {"replicas": step.size}},
-                subresource="scale",
-            )
+            self._touch(state, step.slot, {"spec": {"replicas": step.size}}, subresource="scale")
+        elif step.kind == WAKE:
+            self._wake(state, step.slot)
+        elif step.kind == REST:
+            self._service(state, {"metadata": {"annotations": {RESTING_ANNOTATION: step.slot}}})
         elif step.kind == WAIT:
             self._wait(state, step, deadline)
         elif step.kind == CHECK:
             self._check(state, step.slot)
+        elif step.kind == OVERLAP:
+            self._select(state, both(self.service))
+        elif step.kind == SPREAD:
+            self._spread(state, step, deadline)
         elif step.kind == SWITCH:
             self._switch(state, step.slot)
         elif step.kind == DRAIN:
             self._drain(state, step.slot)
         elif step.kind == AIM:
-            assert state.scaler is not None
-            body = {"spec": {"scaleTargetRef": {"name": deployment(self.service, step.slot)}}}
-            self._patch(*state.scaler, self.service, body)
+            self._aim(state)
         elif step.kind == RECORD:
             self._record(state)
         return _left(wish, step)
@@ -356,25 +439,66 @@ class Switch:
 
     def _switch(self, state: State, slot: str) -> None:
         """The one write that moves traffic; the server refuses it if the Service is not the one that was looked at."""
-        body: dict[str, Any] = {
-            "metadata": {"resourceVersion": state.resource_version},
-            "spec": {"selector": selector(self.service, slot)},
-        }
         asked = self.clock.monotonic()
-        self._patch("v1", "Service", self.service, body)
+        self._select(state, selector(self.service, slot))
         self.timings["patch_seconds"] = self.clock.monotonic() - asked
         self.timings["patched_at"] = self.clock.now()
+
+    def _wake(self, state: State, slot: str) -> None:
+        """Make sure that nobody stops the slot on an earlier look: first no new stop, then none that was begun."""
+        if state.resting == slot:
+            self._service(state, {"metadata": {"annotations": {RESTING_ANNOTATION: f"{WAKING}{slot}"}}})
+        # A label: an annotation counts as a new generation of the Deployment, and the slot as unsettled for a while.
+        self._touch(state, slot, {"metadata": {"labels": {WOKEN_LABEL: f"{self.clock.now():.6f}"}}})
+
+    def _select(self, state: State, chosen: dict[str, str]) -> None:
+        # A merge leaves keys that are not named: the slot's has to be taken away from both.
+        wanted: dict[str, str | None] = {SLOT_LABEL: None, **chosen}
+        body: dict[str, Any] = {"spec": {"selector": wanted}}
+        if slot := state.slots.get(chosen.get(SLOT_LABEL, "")):
+            # For those who watch over it: a metric tells of these two, and marks the moment on their graphs.
+            notes: dict[str, str | None] = {f"{TRAFFIC_ANNOTATION}slot": slot.name}
+            notes[f"{TRAFFIC_ANNOTATION}version"] = slot.version
+            body["metadata"] = {"annotations": {**notes, **({RESTING_ANNOTATION: None} if state.resting else {})}}
+        self._service(state, body)
+
+    def _service(self, state: State, body: dict[str, Any]) -> None:
+        """Write to the Service as it was when it was looked at: it is the lock of all who move traffic or stop pods."""
+        self._patch("v1", "Service", self.service, _expecting(state.resource_version, body))
+
+    def _touch(self, state: State, slot: str, body: dict[str, Any], subresource: str | None = None) -> None:
+        """Write to a slot's Deployment as it was when it was looked at."""
+        body = _expecting(state.slots[slot].resource_version, body)
+        self._patch("apps/v1", "Deployment", deployment(self.service, slot), body, subresource=subresource)
+
+    def _spread(self, state: State, step: Step, deadline: float) -> None:
+        """Wait a moment for the endpoints that the Service has by now."""
+        if self.clock.monotonic() >= deadline:
+            raise TimedOut(
+                f"{state.spread.get(step.slot, 0)} of {step.size} pods of slot {step.slot} are among the endpoints of"
+                f" {self.service} after {self.options.timeout:.0f} s: traffic is on both slots; run again, or roll back"
+            )
+        self.clock.sleep(self.options.interval)
 
     def _refuse_if_moved(self, seen: State, step: Step) -> None:
         """After a lost write: an unrelated change is looked at again, another hand on the traffic ends this run."""
         now = self._read()
-        if step.kind != SWITCH or now.active == step.slot:
+        if step.kind not in MOVES or now.active == step.slot:
             return
         if now.active != seen.active or now.history != seen.history:
-            raise Conflict(
-                f"somebody else moved the traffic of {self.service} while this run was about to: it is on"
-                f" {now.active or 'no slot'} now, and nothing was written; look at its history and decide again"
-            )
+            raise self._moved_away(now)
+
+    def _moved_away(self, now: State) -> Conflict:
+        return Conflict(
+            f"somebody else moved the traffic of {self.service} during this run: it is on {now.active or 'no slot'} now"
+            " and stays there; look at its history and decide again"
+        )
+
+    def _aim(self, state: State) -> None:
+        """Let the autoscaler follow the traffic."""
+        if state.scaler and state.active and state.scaled not in (None, state.active):
+            body = {"spec": {"scaleTargetRef": {"name": deployment(self.service, state.active)}}}
+            self._patch(*state.scaler, self.service, _expecting(state.scaler_version, body))
 
     def _drain(self, state: State, slot: str) -> None:
         """Best effort: a pod that can't be told still serves, and is told of in the answer."""
@@ -393,6 +517,7 @@ class Switch:
         entry = _releases.following(
             state.history, slot.name, slot.version, slot.image, time=now, by=self.options.by, drained=self.drained
         )
+        entry = replace(entry, approved_by=self.options.approved_by)
         _releases.append(self.cluster, self.namespace, self.service, entry, manager=MANAGER)
 
     def _patch(
@@ -403,7 +528,7 @@ class Switch:
     def _answer(self, before: State, after: State) -> dict[str, Any]:
         serving = after.serving
         return {
-            "changed": bool(set(self.kinds) - {WAIT, CHECK}),
+            "changed": bool(set(self.kinds) - {WAIT, CHECK, SPREAD}),
             "service": self.service,
             "active": after.active,
             "version": serving.version if serving else None,
@@ -413,6 +538,11 @@ class Switch:
             "unheard": self.unheard,
             "diff": {"before": _shown(before), "after": _shown(after)},
         }
+
+
+def _expecting(resource_version: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The change, refused by the server if the object is not the one that was looked at."""
+    return {**body, "metadata": {**body.get("metadata", {}), "resourceVersion": resource_version}}
 
 
 def _shown(state: State) -> dict[str, Any]:

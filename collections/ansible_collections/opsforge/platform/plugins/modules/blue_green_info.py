@@ -42,10 +42,9 @@ options:
       first_version:
         description: As O(first_version).
         type: str
-      stop_idle:
-        description: As O(stop_idle).
-        type: bool
-        default: false
+      keep_seconds:
+        description: As O(keep_seconds).
+        type: float
   namespace:
     description: Namespace of the Service.
     type: str
@@ -56,10 +55,9 @@ options:
   first_version:
     description: The version that is to be released if the service has no traffic yet.
     type: str
-  stop_idle:
-    description: Whether the slot without traffic should have no pods, for RV(settled).
-    type: bool
-    default: false
+  keep_seconds:
+    description: How long the slot that traffic left is kept, for RV(settled).
+    type: float
 """
 
 EXAMPLES = r"""
@@ -76,6 +74,27 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+canary:
+  description: What has a share of the traffic beside the slot in use, null without.
+  type: dict
+  returned: success
+  contains:
+    slot:
+      description: Its slot.
+      type: str
+    weight:
+      description: Its share in percent.
+      type: int
+    sticky:
+      description: Whether whoever got to one of the slots stays there.
+      type: bool
+    by:
+      description: What divides the traffic, V(route) or V(replicas).
+      type: str
+overlapping:
+  description: Whether traffic goes to both slots at the moment.
+  type: bool
+  returned: success
 active:
   description: Slot that traffic is on, null if it is on none.
   type: str
@@ -158,12 +177,14 @@ table:
   returned: success
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.opsforge.platform.plugins.module_utils._args import CONNECTION_ARGS
+from ansible_collections.opsforge.platform.plugins.module_utils._canary import described as canary
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import NotFound, PlatformError
 from ansible_collections.opsforge.platform.plugins.module_utils._parallel import each
@@ -173,7 +194,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._switch import W
 ASKED_ARGS = {
     "version": {"type": "str"},
     "first_version": {"type": "str"},
-    "stop_idle": {"type": "bool", "default": False},
+    "keep_seconds": {"type": "float"},
 }
 ARGUMENT_SPEC = {
     **CONNECTION_ARGS,
@@ -195,13 +216,14 @@ def look(cluster: Cluster, namespace: str, asked: Mapping[str, Any]) -> dict[str
     except NotFound:
         state = State(asked["service"], namespace)
     target, versions = placed(state, version=asked["version"], first=asked["first_version"])
-    wish = Wish(slot=target, version=versions.get(target), stop_idle=asked["stop_idle"])
+    wish = Wish(slot=target, version=versions.get(target), keep_seconds=asked["keep_seconds"], now=time.time())
     held = state.slots[target].version if target in state.slots else None
     return {
         "target": target,
         "versions": versions,
         "filled": held is not None and held == versions.get(target),
         "settled": is_settled(state, wish),
+        "canary": canary(cluster, state),
         **described(state),
     }
 

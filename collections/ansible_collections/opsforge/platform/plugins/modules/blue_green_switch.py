@@ -13,9 +13,10 @@ description:
   - Each service has two slots, V(blue) and V(green), each a Deployment C(<service>-<slot>). Traffic is where the
     selector of the Service C(<service>) points.
   - Brings the wanted slot to the size of the slot in use, waits until each of its pods is ready and answers, then
-    moves all traffic by one write. The server refuses that write if anybody changed the Service since it was read.
+    moves all traffic by one write. With more than 100 pods, traffic goes to both slots until the nodes know all of the
+    new ones. The server refuses that write if anybody changed the Service since it was read.
   - Afterwards the former slot is told to close its connections (best effort) and stays as it is, ready for a rollback,
-    unless O(stop_idle=true).
+    for as long as O(keep_seconds) says; a run after that stops its pods, and a way back starts them again.
     The autoscaler follows the traffic, and the release is recorded in the ConfigMap C(<service>-releases).
   - All state is read from the cluster, so a run that was killed is finished by the next one.
   - Needs no definition or controller of its own in the cluster.
@@ -61,6 +62,12 @@ options:
       - With V(false) the slot must be ready already.
       - If not given, V(false) with O(previous) and V(true) otherwise.
     type: bool
+  prepare:
+    description:
+      - Bring the slot to where traffic could move to it, and leave traffic where it is.
+      - The Service C(<service>-preview) reaches it then.
+    type: bool
+    default: false
   replicas_min:
     description: Pods that the wanted slot has at the least before traffic moves.
     type: int
@@ -69,14 +76,14 @@ options:
     description: Share of the slot's pods that must be ready where O(patient) is V(false). Else all of them must.
     type: int
     default: 100
-  stop_idle:
+  keep_seconds:
     description:
-      - The slot without traffic is left no pods, once the others are at work.
-      - For what takes its work itself, such as the worker of a queue. The pods of an old version would go on with it,
-        and one that is told to rest forgets that when it restarts.
-      - A way back then takes as long as starting the pods, so go back with O(patient=true).
-    type: bool
-    default: false
+      - How long the slot that traffic left is kept, counted from the last release. A run after that stops its pods.
+      - Without it the slot is kept for good.
+      - With V(0) the slot without traffic is left no pods, once the others are at work. For what takes its work itself,
+        such as the worker of a queue. The pods of an old version would go on with it, and one that is told to rest
+        forgets that when it restarts. A way back then takes as long as starting the pods.
+    type: float
   check_path:
     description: Path that each pod must answer with success before traffic moves; empty checks nothing.
     type: str
@@ -93,6 +100,10 @@ options:
     description: How long to wait for the slot, in seconds. Ends earlier when its pods can't become ready.
     type: int
     default: 300
+  approved_by:
+    description: Who approved of it, for the record.
+    type: str
+    default: ""
   by:
     description: Who moves the traffic, for the record. The user of the process if empty.
     type: str
@@ -131,7 +142,8 @@ version:
   returned: success
 steps:
   description:
-    - What was done, in order, out of C(size), C(wait), C(check), C(switch), C(drain), C(aim), C(record), C(stop).
+    - What was done, in order, out of C(size), C(wait), C(check), C(overlap), C(spread), C(switch), C(drain), C(aim),
+      C(record), C(stop).
   type: list
   elements: str
   returned: success
@@ -168,13 +180,15 @@ ARGUMENT_SPEC = {
     "version": {"type": "str"},
     "previous": {"type": "bool", "default": False},
     "patient": {"type": "bool"},
+    "prepare": {"type": "bool", "default": False},
     "replicas_min": {"type": "int", "default": 1},
     "ready_percent": {"type": "int", "default": 100},
-    "stop_idle": {"type": "bool", "default": False},
+    "keep_seconds": {"type": "float"},
     "check_path": {"type": "str", "default": "/health"},
     "check_port": {"type": "int", "default": 8000},
     "management_port": {"type": "int", "default": 9000},
     "timeout": {"type": "int", "default": 300},
+    "approved_by": {"type": "str", "default": ""},
     "by": {"type": "str", "default": ""},
 }
 

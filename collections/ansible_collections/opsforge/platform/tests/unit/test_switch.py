@@ -40,10 +40,12 @@ def state(*slots: Slot, active: str | None = "blue", scaled: str | None = None, 
     )
 
 
+KEPT = replace(SECOND, time="1970-01-01T00:16:40Z")
+MANY, SO_MANY = replace(BLUE, replicas=101, ready=101), replace(GREEN, replicas=101, ready=101)
 TO_GREEN = Wish(slot="green", version="1.1.0")
 SEEN = replace(TO_GREEN, check=False)
 ROLLBACK = Wish(slot="blue", version="1.0.0", patient=False, check=False)
-WORKER = replace(SEEN, stop_idle=True)
+WORKER = replace(SEEN, keep_seconds=0)
 
 
 @pytest.mark.parametrize(
@@ -107,16 +109,96 @@ WORKER = replace(SEEN, stop_idle=True)
         pytest.param(
             state(BLUE, GREEN, active="green", history=(FIRST, SECOND)),
             WORKER,
+            Step("rest", "blue"),
+            id="what takes its work itself may not stay beside the other: announced",
+        ),
+        pytest.param(
+            replace(state(BLUE, GREEN, active="green", history=(FIRST, SECOND)), resting="blue"),
+            WORKER,
             Step("stop", "blue"),
-            id="what takes its work itself may not stay beside the other",
+            id="and done",
         ),
         pytest.param(
             state(BLUE, replace(GREEN, ready=0)),
             replace(WORKER, slot="blue", version="1.0.0"),
-            Step("stop", "green"),
+            Step("rest", "green"),
             id="nor may what a release that failed left behind",
         ),
         pytest.param(state(BLUE, GREEN), WORKER, Step("switch", "green"), id="it stays until the other is at work"),
+        pytest.param(
+            state(BLUE, GREEN, active="green", history=(FIRST, KEPT)),
+            replace(SEEN, keep_seconds=60, now=1059),
+            Step("done", "green"),
+            id="kept for the time that is left",
+        ),
+        pytest.param(
+            state(BLUE, GREEN, active="green", history=(FIRST, KEPT)),
+            replace(SEEN, keep_seconds=60, now=1060),
+            Step("rest", "blue"),
+            id="kept long enough",
+        ),
+        pytest.param(
+            state(replace(BLUE, version="1.2.0"), GREEN, active="green", history=(FIRST, KEPT)),
+            replace(SEEN, keep_seconds=60, now=9999),
+            Step("done", "green"),
+            id="what comes next is not what was kept",
+        ),
+        pytest.param(
+            state(replace(BLUE, replicas=0, ready=0), GREEN, active="green", history=(FIRST, SECOND)),
+            ROLLBACK,
+            Step("size", "blue", 2),
+            id="a way back to pods that were stopped brings them back",
+        ),
+        pytest.param(
+            state(replace(BLUE, ready=0), GREEN, active="green", history=(FIRST, SECOND)),
+            replace(ROLLBACK, ready_percent=0),
+            Step("wait", "blue", 2),
+            id="no endpoint is never enough, and is waited for",
+        ),
+        pytest.param(
+            replace(state(BLUE, GREEN, active="green", history=(FIRST, SECOND)), resting="blue"),
+            ROLLBACK,
+            Step("wake", "blue"),
+            id="somebody is about to stop it: touched before it gets traffic",
+        ),
+        pytest.param(
+            replace(state(BLUE, GREEN, active="green", history=(FIRST, SECOND)), resting="blue"),
+            replace(ROLLBACK, woke=True),
+            Step("switch", "blue"),
+            id="touched, and then switched to",
+        ),
+        pytest.param(
+            state(BLUE, GREEN, active="green", history=(FIRST,)),
+            ROLLBACK,
+            Step("record", "green"),
+            id="a move that was not recorded is, before the next",
+        ),
+        pytest.param(state(), replace(SEEN, prepare=True), Step("done", "green"), id="prepared is done"),
+        pytest.param(state(MANY, SO_MANY), SEEN, Step("overlap", "green"), id="more endpoints than go into one slice"),
+        pytest.param(
+            replace(state(MANY, SO_MANY), overlapping=True, spread={"blue": 101, "green": 99}),
+            SEEN,
+            Step("spread", "green", 101),
+            id="not all of them are known yet",
+        ),
+        pytest.param(
+            replace(state(MANY, SO_MANY), overlapping=True, spread={"blue": 101, "green": 101}),
+            SEEN,
+            Step("switch", "green"),
+            id="all of them are",
+        ),
+        pytest.param(
+            replace(state(MANY, SO_MANY), overlapping=True, spread={"blue": 101, "green": 99}),
+            ROLLBACK,
+            Step("switch", "blue"),
+            id="back from between two slots in one write",
+        ),
+        pytest.param(
+            replace(state(), overlapping=True, canary="green"),
+            replace(SEEN, slot="blue", version="1.0.0"),
+            Step("done", "blue"),
+            id="a canary is not ended by staying",
+        ),
     ],
 )
 def test_one_next_step(now: State, wish: Wish, step: Step) -> None:
@@ -135,18 +217,6 @@ def test_one_next_step(now: State, wish: Wish, step: Step) -> None:
             ROLLBACK,
             r"not ready \(1 of 2 pods\): traffic stays on green",
             id="rollback to an unready slot",
-        ),
-        pytest.param(
-            state(replace(BLUE, replicas=0, ready=0), GREEN, active="green", history=(FIRST, SECOND)),
-            ROLLBACK,
-            "not ready",
-            id="rollback to an empty slot",
-        ),
-        pytest.param(
-            state(replace(BLUE, ready=0), GREEN, active="green", history=(FIRST, SECOND)),
-            replace(ROLLBACK, ready_percent=0),
-            "not ready",
-            id="no endpoint is never enough",
         ),
     ],
 )
@@ -174,6 +244,25 @@ def test_refusal(now: State, wish: Wish, words: str) -> None:
             "blue",
             id="a second rollback stays where the first one went",
         ),
+        pytest.param(
+            state(active="green", history=(FIRST,)),
+            Wish(previous=True),
+            "blue",
+            id="what a release replaced that was killed before its record",
+        ),
+        pytest.param(
+            state(replace(BLUE, version="1.2.0"), GREEN, history=(FIRST, SECOND)),
+            Wish(previous=True),
+            "green",
+            id="the same, later",
+        ),
+        pytest.param(
+            state(history=(FIRST, SECOND)),
+            Wish(previous=True),
+            "blue",
+            id="a rollback that was killed before its record",
+        ),
+        pytest.param(replace(state(), overlapping=True), Wish(previous=True), "blue", id="back from between two slots"),
     ],
 )
 def test_pinned_slot(now: State, wish: Wish, slot: str) -> None:
@@ -385,12 +474,12 @@ def test_a_service_that_nothing_sizes_is_switched_all_the_same(apps: Apps) -> No
 def test_a_worker_is_told_to_rest_before_its_pods_go_and_comes_back_with_new_ones(apps: Apps) -> None:
     released(apps, "1.0.0")
     apps.deploy("green", "1.1.0")
-    answer = move(apps, replace(TO_GREEN, stop_idle=True))
-    assert answer["steps"] == ["size", "check", "switch", "aim", "drain", "record", "stop"]
+    answer = move(apps, replace(TO_GREEN, keep_seconds=0))
+    assert answer["steps"] == ["size", "check", "switch", "aim", "drain", "record", "rest", "stop"]
     assert [slot.replicas for slot in _slots.read(apps, "apps", "auth").slots.values()] == [0, 2]
-    assert move(apps, replace(TO_GREEN, stop_idle=True))["steps"] == []
+    assert move(apps, replace(TO_GREEN, keep_seconds=0))["steps"] == []
 
-    back = move(apps, Wish(previous=True, patient=True, stop_idle=True))
+    back = move(apps, Wish(previous=True, patient=True, keep_seconds=0))
     assert (back["active"], back["steps"][0], back["steps"][-1]) == ("blue", "size", "stop")
     assert [slot.replicas for slot in _slots.read(apps, "apps", "auth").slots.values()] == [2, 0]
 
@@ -612,3 +701,55 @@ def test_a_killed_run_is_finished_by_the_next(apps: Apps, killed_at: str) -> Non
     assert move(apps, TO_GREEN)["changed"]
     assert apps.history == whole.history
     assert _slots.described(_slots.read(apps, "apps", "auth")) == _slots.described(_slots.read(whole, "apps", "auth"))
+
+
+def move_as_somebody_else(apps: Apps, slot: str) -> int:
+    """Move traffic by hand; answers as a pod does."""
+    apps.put({**apps.objects["v1", "Service", "apps", "auth"], "spec": {"selector": selector("auth", slot)}})
+    return 200
+
+
+def test_traffic_that_was_taken_away_again_is_not_taken_back(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    apps.proxy_status = lambda _namespace, _pod, _method, path: (
+        move_as_somebody_else(apps, "blue") if path == "/drain" else 200
+    )
+    with pytest.raises(Conflict, match="it is on blue now and stays there"):
+        move(apps, TO_GREEN)
+    assert apps.selector == selector("auth", "blue")
+
+
+def test_pods_are_not_stopped_that_somebody_switched_to_meanwhile(apps: Apps) -> None:
+    """Between the look and the write that stops them, traffic comes back to them."""
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    move(apps, TO_GREEN)
+    stops = replace(TO_GREEN, keep_seconds=0)
+    original = apps.patch
+
+    def rolled_back_just_before(api_version: str, kind: str, name: str, *args: Any, **kwargs: Any) -> Object:
+        if (kind, kwargs.get("subresource")) == ("Deployment", "scale"):
+            apps.patch = original  # type: ignore[method-assign]
+            move(apps, Wish(previous=True, patient=False, check=False))
+        return original(api_version, kind, name, *args, **kwargs)
+
+    apps.patch = rolled_back_just_before  # type: ignore[method-assign]
+    with pytest.raises(Conflict, match="it is on blue now"):
+        move(apps, stops)
+    found = _slots.read(apps, "apps", "auth")
+    assert (found.active, found.slots["blue"].replicas, found.resting) == ("blue", 2, "")
+
+
+def test_the_record_names_who_approved(apps: Apps) -> None:
+    apps.deploy("blue", "1.0.0")
+    move(apps, Wish(slot="blue"), approved_by="a colleague")
+    assert _slots.read(apps, "apps", "auth").history[-1].approved_by == "a colleague"
+
+
+def test_preparing_leaves_traffic_and_record_alone(apps: Apps) -> None:
+    released(apps, "1.0.0", "1.1.0")
+    apps.deploy("blue", "1.2.0")
+    answer = move(apps, Wish(slot="blue", version="1.2.0", prepare=True))
+    assert (answer["steps"], answer["active"]) == (["size", "check"], "green")
+    assert len(apps.history) == 2

@@ -106,6 +106,17 @@ class ControlPlane:
             process.wait()
         self._processes.clear()
 
+    def crash_api(self) -> None:
+        """End the API server as a lost machine does; what it stored stays."""
+        self._processes[-1].kill()
+        self._processes[-1].wait()
+
+    def restart_api(self) -> None:
+        """Start the API server again where it was, and wait until it answers."""
+        program, *arguments = map(str, self._processes.pop().args)  # type: ignore[arg-type]
+        self._run(Path(program), *arguments)
+        self._wait_healthy()
+
     def _run(self, program: Path, *arguments: str) -> None:
         with (self.folder / f"{program.name}.log").open("ab") as log:
             self._processes.append(subprocess.Popen([program, *arguments], stdout=log, stderr=log))

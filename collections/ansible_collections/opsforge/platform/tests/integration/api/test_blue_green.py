@@ -19,78 +19,35 @@ from ansible_collections.opsforge.platform.plugins.module_utils._slots import se
 from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch, Wish
 
 from .control_plane import find_file
+from .shop import Shop
 
 Object = dict[str, Any]
 RunModule = Callable[..., dict[str, Any]]
-READY = {"conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}
 
 
-class Shop:
-    """One service in a namespace, with whatever pods the test gives it."""
+class Doors(Shop):
+    """A service behind the doors of the modules."""
 
     def __init__(self, cluster: Cluster, namespace: str, run_module: RunModule) -> None:
-        self.cluster, self.namespace, self._run = cluster, namespace, run_module
-        ports = {"ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
-        for name in ("auth", "auth-preview"):
-            cluster.create(self._object("v1", "Service", name, spec=ports))
-        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "auth-blue"}
-        spec = {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 9}
-        cluster.create(self._object("autoscaling/v2", "HorizontalPodAutoscaler", "auth", spec=spec))
-
-    def _object(self, api_version: str, kind: str, name: str, **rest: Any) -> Object:
-        labels = {"app.kubernetes.io/name": "auth"}
-        metadata = {"name": name, "namespace": self.namespace, "labels": labels}
-        return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **rest}
-
-    def deploy(self, slot: str, version: str, pods: int = 2, ready: int | None = None) -> None:
-        """A slot with so many pods, of which so many are ready (all of them, if not told)."""
-        name = f"auth-{slot}"
-        container = {"name": "auth", "image": f"auth:{version}"}
-        template = {
-            "metadata": {"labels": {**selector("auth", slot), "app.kubernetes.io/version": version}},
-            "spec": {"containers": [container]},
-        }
-        spec = {"replicas": pods, "selector": {"matchLabels": selector("auth", slot)}, "template": template}
-        wanted = self._object("apps/v1", "Deployment", name, spec=spec)
-        live = self.cluster.get("apps/v1", "Deployment", name, self.namespace)
-        made = self.cluster.replace(wanted) if live else self.cluster.create(wanted)
-        status = {
-            "observedGeneration": made["metadata"]["generation"],
-            **dict.fromkeys(["replicas", "updatedReplicas", "availableReplicas", "readyReplicas"], pods),
-        }
-        self.cluster.patch("apps/v1", "Deployment", name, self.namespace, {"status": status}, subresource="status")
-        for number in range(pods):
-            pod = f"{name}-{number}"
-            if not self.cluster.get("v1", "Pod", pod, self.namespace):
-                found = self._object("v1", "Pod", pod, spec={"containers": [container]})
-                found["metadata"]["labels"] = selector("auth", slot)
-                self.cluster.create(found)
-            is_ready = number < (pods if ready is None else ready)
-            body = {"status": READY if is_ready else {"conditions": [], "phase": "Running"}}
-            self.cluster.patch("v1", "Pod", pod, self.namespace, body, subresource="status")
+        super().__init__(cluster, namespace)
+        self._run_module = run_module
 
     def switch(self, *, check: bool = False, **options: Any) -> Object:
         options = {"check_path": "", "management_port": 0, "timeout": 5, "by": "somebody", **options}
-        return self._run(
+        return self._run_module(
             "blue_green_switch", check=check, diff=True, service="auth", namespace=self.namespace, **options
         )
 
     def info(self, **options: Any) -> Object:
-        return self._run("blue_green_info", service="auth", namespace=self.namespace, **options)
-
-    def version(self) -> str:
-        """What changes with every write to the Service."""
-        found = self.cluster.get("v1", "Service", "auth", self.namespace)
-        assert found is not None
-        return str(found["metadata"]["resourceVersion"])
+        return self._run_module("blue_green_info", service="auth", namespace=self.namespace, **options)
 
 
 @pytest.fixture
-def shop(cluster: Cluster, namespace: str, run_module: RunModule) -> Shop:
-    return Shop(cluster, namespace, run_module)
+def shop(cluster: Cluster, namespace: str, run_module: RunModule) -> Doors:
+    return Doors(cluster, namespace, run_module)
 
 
-def test_create_again_change_again_back_again_each_in_check_mode_too(shop: Shop) -> None:
+def test_create_again_change_again_back_again_each_in_check_mode_too(shop: Doors) -> None:
     shop.deploy("blue", "1.0.0")
     shop.deploy("green", "1.1.0")
     moves: list[tuple[Object, str, str]] = [
@@ -130,10 +87,10 @@ def scaled_object_kind(cluster: Cluster) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("scaled_object_kind")
-def test_a_scaled_object_follows_the_traffic_in_place_of_the_autoscaler(shop: Shop) -> None:
+def test_a_scaled_object_follows_the_traffic_in_place_of_the_autoscaler(shop: Doors) -> None:
     trigger = {"type": "cpu", "metricType": "Utilization", "metadata": {"value": "70"}}
     spec = {"scaleTargetRef": {"name": "auth-blue"}, "minReplicaCount": 2, "triggers": [trigger]}
-    shop.cluster.create(shop._object("keda.sh/v1alpha1", "ScaledObject", "auth", spec=spec))
+    shop.cluster.create(shop.object("keda.sh/v1alpha1", "ScaledObject", "auth", spec=spec))
     shop.deploy("blue", "1.0.0")
     shop.deploy("green", "1.1.0")
     shop.switch(slot="blue")
@@ -147,7 +104,7 @@ def test_a_scaled_object_follows_the_traffic_in_place_of_the_autoscaler(shop: Sh
     assert behind["spec"]["scaleTargetRef"]["name"] == "auth-blue", "KEDA's to write, and nobody runs it here"
 
 
-def test_the_slot_gets_the_size_of_the_one_in_use(shop: Shop) -> None:
+def test_the_slot_gets_the_size_of_the_one_in_use(shop: Doors) -> None:
     shop.deploy("blue", "1.0.0", pods=5)
     shop.switch(slot="blue")
     shop.deploy("green", "1.1.0", pods=2)
@@ -163,12 +120,12 @@ def test_the_slot_gets_the_size_of_the_one_in_use(shop: Shop) -> None:
     "ready, wish, words",
     [
         (1, {"slot": "green", "timeout": 1}, "traffic of auth stays on blue"),
-        (0, {"slot": "green", "patient": False}, "is not ready (0 of 2 pods): traffic stays on blue"),
+        (1, {"slot": "green", "patient": False}, "is not ready (1 of 2 pods): traffic stays on blue"),
         (2, {"slot": "green", "version": "9.9.9"}, "holds version 1.1.0, not 9.9.9"),
         (2, {"version": "9.9.9"}, "no slot of auth holds version 9.9.9"),
     ],
 )
-def test_refusal_leaves_traffic_where_it_was(shop: Shop, ready: int, wish: Object, words: str) -> None:
+def test_refusal_leaves_traffic_where_it_was(shop: Doors, ready: int, wish: Object, words: str) -> None:
     shop.deploy("blue", "1.0.0")
     shop.switch(slot="blue")
     shop.deploy("green", "1.1.0", ready=ready)
@@ -179,7 +136,7 @@ def test_refusal_leaves_traffic_where_it_was(shop: Shop, ready: int, wish: Objec
     assert shop.version() == before
 
 
-def test_a_foreign_selector_is_refused_by_both_modules(shop: Shop) -> None:
+def test_a_foreign_selector_is_refused_by_both_modules(shop: Doors) -> None:
     shop.deploy("blue", "1.0.0")
     shop.cluster.patch("v1", "Service", "auth", shop.namespace, {"spec": {"selector": {"app": "auth"}}})
     for answer in (shop.switch(slot="blue"), shop.info()):
@@ -187,7 +144,7 @@ def test_a_foreign_selector_is_refused_by_both_modules(shop: Shop) -> None:
         assert "is not ours (app=auth)" in answer["msg"]
 
 
-def test_pods_that_nobody_can_reach_hold_no_switch_up(shop: Shop) -> None:
+def test_pods_that_nobody_can_reach_hold_no_switch_up(shop: Doors) -> None:
     shop.deploy("blue", "1.0.0")
     shop.switch(slot="blue")
     shop.deploy("green", "1.1.0")
@@ -196,7 +153,7 @@ def test_pods_that_nobody_can_reach_hold_no_switch_up(shop: Shop) -> None:
     assert set(answer["unheard"]) == {f"auth-{slot}-{number}" for slot in ("blue", "green") for number in (0, 1)}
 
 
-def test_a_pod_that_nobody_can_reach_does_not_pass_the_check(shop: Shop) -> None:
+def test_a_pod_that_nobody_can_reach_does_not_pass_the_check(shop: Doors) -> None:
     shop.deploy("blue", "1.0.0")
     answer = shop.switch(slot="blue", check_path="/health")
     assert answer["failed"]
@@ -207,7 +164,7 @@ def test_a_pod_that_nobody_can_reach_does_not_pass_the_check(shop: Shop) -> None
     assert preview["spec"]["selector"] == selector("auth", "blue"), "the preview shows what is wrong"
 
 
-def test_applying_the_service_again_leaves_its_selector_alone(shop: Shop, run_module: RunModule) -> None:
+def test_applying_the_service_again_leaves_its_selector_alone(shop: Doors, run_module: RunModule) -> None:
     shop.deploy("blue", "1.0.0")
     shop.switch(slot="blue")
     ports = {"ports": [{"name": "http", "port": 80, "targetPort": "http"}]}
@@ -218,7 +175,7 @@ def test_applying_the_service_again_leaves_its_selector_alone(shop: Shop, run_mo
     assert shop.info()["active"] == "blue"
 
 
-def test_many_writers_with_one_goal_leave_one_record(shop: Shop, control_plane: Any) -> None:
+def test_many_writers_with_one_goal_leave_one_record(shop: Doors, control_plane: Any) -> None:
     shop.deploy("blue", "1.0.0")
     shop.deploy("green", "1.1.0")
     for slot in ("blue", "green", "blue", "green"):
@@ -249,7 +206,7 @@ def test_many_writers_with_one_goal_leave_one_record(shop: Shop, control_plane: 
     ]
 
 
-def test_a_lost_race_is_an_error_and_writes_nothing(shop: Shop, control_plane: Any) -> None:
+def test_a_lost_race_is_an_error_and_writes_nothing(shop: Doors, control_plane: Any) -> None:
     shop.deploy("blue", "1.0.0")
     shop.deploy("green", "1.1.0")
     shop.switch(slot="blue")
