@@ -87,6 +87,16 @@ KEYS: dict[str, tuple[Accepts, str]] = {
     "queue_age_seconds": (_is_number(0), "a number, 0 or larger"),
     "scale_up_seconds": (_is_number(0, 3600, whole=True), "a whole number of seconds, an hour at most"),
     "scale_down_seconds": (_is_number(0, 3600, whole=True), "a whole number of seconds, an hour at most"),
+    "approval": (_is_flag, "true or false"),
+    "canary": (
+        _is_list(_is_number(1, 99, whole=True)),
+        "a list of shares in whole percent, from 1 to 99",
+    ),
+    "canary_sticky": (_is_flag, "true or false"),
+    "gate": (_is_flag, "true or false"),
+    "gate_conditions": (_is_list(lambda value: isinstance(value, Mapping)), "a list of conditions"),
+    "gate_seconds": (_is_number(0, 86400, whole=True), "a whole number of seconds, a day at most"),
+    "keep_seconds": (_is_number(0), "a number of seconds, 0 or larger"),
     "slo": (
         _is_slo,
         "all of availability_percent and latency_percent (50 to 99.999) and latency_seconds (0.001 to 600)",

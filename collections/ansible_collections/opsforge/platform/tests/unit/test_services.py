@@ -32,7 +32,7 @@ AUTH = {"version": "1.0.0", "path": "/auth", "database": True}
 @pytest.mark.parametrize(
     "entry, words",
     [
-        ({"versoin": "1.0.0"}, "there is no key versoin; there are args, calls,"),
+        ({"versoin": "1.0.0"}, "there is no key versoin; there are approval, args,"),
         (
             {"version": 1.0},
             "version must be a version like 1.2.3, of letters, digits, dots and dashes, 63 at most, in quotes",
