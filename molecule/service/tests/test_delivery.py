@@ -69,7 +69,7 @@ def decisions(site: Site) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def bad_version(site: Site) -> str:
+def bad_version(site: Site) -> Iterator[str]:
     """A version three of ten of whose lists are a 500: the one in use, with a line more."""
     _, version = serving(site)
     port = ["docker", "port", f"{site.platform}-registry", "5000/tcp"]
@@ -91,7 +91,11 @@ def bad_version(site: Site) -> str:
     subprocess.run(["docker", "build", "--tag", tag, "-"], input=context.getvalue(), check=True, capture_output=True)
     subprocess.run(["docker", "push", tag], check=True, capture_output=True)
     subprocess.run(["docker", "rmi", tag], check=True, capture_output=True)
-    return f"{version}-bad"
+    yield f"{version}-bad"
+    # Not one of ours: it has the labels and the bill of the image that it is made from.
+    idle = _slots.deployment("catalog", _slots.other(serving(site)[0]))
+    site.cluster.delete("apps/v1", "Deployment", idle, "apps")
+    site.eventually(lambda: site.cluster.get("apps/v1", "Deployment", idle, "apps") is None, 60)
 
 
 @pytest.fixture
