@@ -377,6 +377,7 @@ class Switch:
                     raise
                 self._refuse_if_moved(state, step)
             else:
+                arrived = arrived or step.kind == SWITCH
                 if self.kinds[-1:] != [step.kind]:
                     self.kinds.append(step.kind)
             state = self._read()

@@ -720,6 +720,23 @@ def test_traffic_that_was_taken_away_again_is_not_taken_back(apps: Apps) -> None
     assert apps.selector == selector("auth", "blue")
 
 
+def test_nor_when_it_was_taken_away_before_the_next_look(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", "1.1.0")
+    original = apps.patch
+
+    def taken_away_right_after(api_version: str, kind: str, name: str, *args: Any, **kwargs: Any) -> Object:
+        written = original(api_version, kind, name, *args, **kwargs)
+        if (kind, name) == ("Service", "auth"):
+            move_as_somebody_else(apps, "blue")
+        return written
+
+    apps.patch = taken_away_right_after  # type: ignore[method-assign]
+    with pytest.raises(Conflict, match="it is on blue now and stays there"):
+        move(apps, TO_GREEN)
+    assert apps.writes.count(("PATCH", "Service", "auth")) == 1
+
+
 def test_pods_are_not_stopped_that_somebody_switched_to_meanwhile(apps: Apps) -> None:
     """Between the look and the write that stops them, traffic comes back to them."""
     released(apps, "1.0.0")
