@@ -25,6 +25,8 @@ import redis as redis_client
 import structlog
 from psycopg import sql
 
+from kit.testing import Issuer
+
 SERVICES = Path(__file__).parent
 
 # Left alone, structlog draws tracebacks with every local variable, which takes seconds of the event loop.
@@ -255,3 +257,9 @@ def contract() -> Callable[..., set[str]]:
     from kit.testing import check_contract
 
     return check_contract
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Issuer:
+    """Return what stands in for auth: whose tokens pass."""
+    return Issuer()

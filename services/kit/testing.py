@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import httpx2
 import jwt
+import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 from pydantic import SecretStr
@@ -163,3 +164,10 @@ def schema_differences(url: str, package: str) -> list[Any]:
                     table.to_metadata(wanted)  # type: ignore[attr-defined]
         found: list[Any] = compare_metadata(MigrationContext.configure(connection), wanted)
     return found
+
+
+def tables(url: str) -> set[str]:
+    """Names of the tables of a database."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {name for (name,) in rows}

@@ -31,12 +31,6 @@ def database_url(postgresql: Any) -> str:
     return url
 
 
-@pytest.fixture(scope="session")
-def issuer() -> Issuer:
-    """Return whose tokens pass."""
-    return Issuer()
-
-
 @pytest.fixture
 def settings(database_url: str, redis: Any, issuer: Issuer) -> Settings:
     """Return the settings of one test."""

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from kit.migrations import migrate
-from kit.testing import schema_differences
+from kit.testing import schema_differences, tables
 
 FILL = """
 INSERT INTO events (id, type, source, subject, time, data)
@@ -16,12 +16,6 @@ VALUES (gen_random_uuid(), 'order.paid', 'orders', '1', now(), '{"total_cents": 
 INSERT INTO minutes (type, minute, currency, count, amount_cents)
 VALUES ('order.paid', date_trunc('minute', now()), 'EUR', 1, 5);
 """
-
-
-def tables(url: str) -> set[str]:
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return {name for (name,) in rows}
 
 
 def test_up_down_up_with_data(postgresql: Any) -> None:

@@ -23,15 +23,10 @@ from auth.app import create
 from auth.keys.seal import first_key, kid_of
 from auth.tests.support import NO_REDIS, PASSWORD, SECRET, Clock, log_in, rows, settings_of
 from kit.migrations import migrate
+from kit.testing import schema_differences, tables
 
 TABLES = {"alembic_version", "families", "lockouts", "outbox", "rates", "signing_keys", "users"}
 ADD_USER = "INSERT INTO users (id, email, password_hash) VALUES (gen_random_uuid(), 'a@example.org', 'x')"
-
-
-def tables(url: str) -> set[str]:
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return {name for (name,) in rows}
 
 
 def test_up_down_up(postgresql: Any) -> None:
@@ -53,7 +48,6 @@ def test_the_models_are_what_the_migrations_make(postgresql: Any) -> None:
     # SQL is written out there, so nothing else imports these.
     import auth.families.models
     import auth.limits.models  # noqa: F401
-    from kit.testing import schema_differences
 
     url = postgresql.create()
     migrate(url, "auth")

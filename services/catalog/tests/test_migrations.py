@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from kit.migrations import migrate
-from kit.testing import schema_differences
+from kit.testing import schema_differences, tables
 
 FILL = """
 INSERT INTO products (id, sku, name, description, price_cents, currency, active, version)
@@ -18,12 +18,6 @@ INSERT INTO reservations (order_id, state, total_cents, currency) VALUES (gen_ra
 INSERT INTO reservation_lines (order_id, product_id, name, quantity, unit_cents)
 SELECT order_id, id, name, 2, price_cents FROM reservations, products;
 """
-
-
-def tables(url: str) -> set[str]:
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return {name for (name,) in rows}
 
 
 def test_up_down_up_with_data(postgresql: Any) -> None:

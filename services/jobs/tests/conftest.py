@@ -18,12 +18,6 @@ from kit.migrations import migrate
 from kit.testing import Issuer
 
 
-@pytest.fixture(scope="session")
-def issuer() -> Issuer:
-    """Return whose tokens pass."""
-    return Issuer()
-
-
 @pytest.fixture
 def database_url(postgresql: Any) -> str:
     """Return the URL of a migrated database without jobs."""

@@ -5,17 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
-
 from jobs.tests.support import Books
 from kit.migrations import migrate
-from kit.testing import schema_differences
-
-
-def tables(url: str) -> set[str]:
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return {name for (name,) in rows}
+from kit.testing import schema_differences, tables
 
 
 def test_up_down_up(postgresql: Any) -> None:

@@ -8,17 +8,11 @@ from typing import Any
 import psycopg
 
 from kit.migrations import migrate
-from kit.testing import schema_differences
+from kit.testing import schema_differences, tables
 
 ADD = """INSERT INTO notifications (id, event_id, template, channel, user_id, address, subject, body, state, attempts,
     error) VALUES (gen_random_uuid(), gen_random_uuid(), 'order_paid', 'inbox', gen_random_uuid(), '', 's', 'b', 'sent',
     0, '')"""
-
-
-def tables(url: str) -> set[str]:
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return {name for (name,) in rows}
 
 
 def test_up_down_up(postgresql: Any) -> None:

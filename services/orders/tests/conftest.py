@@ -28,12 +28,6 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def issuer() -> Issuer:
-    """Return whom the app trusts."""
-    return Issuer()
-
-
-@pytest.fixture(scope="session")
 def migrated(postgresql: Any) -> str:
     """Return the URL of a migrated database."""
     url: str = postgresql.create()

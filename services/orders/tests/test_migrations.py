@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from kit.migrations import migrate
-from kit.testing import schema_differences
+from kit.testing import schema_differences, tables
 
 TABLES = {"cart_items", "orders", "order_lines", "order_events", "outbox"}
 ADD_ORDER = """
@@ -19,12 +19,6 @@ WITH one AS (
 ), two AS (INSERT INTO order_lines SELECT id, gen_random_uuid(), 1 FROM one)
 INSERT INTO order_events (order_id, to_state, why) SELECT id, 'placed', 'test' FROM one
 """
-
-
-def tables(url: str) -> set[str]:
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return {name for (name,) in rows}
 
 
 def count(url: str) -> list[int]:

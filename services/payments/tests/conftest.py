@@ -32,12 +32,6 @@ QUIET: dict[str, Any] = {
 
 
 @pytest.fixture(scope="session")
-def issuer() -> Issuer:
-    """Return what stands in for auth."""
-    return Issuer()
-
-
-@pytest.fixture(scope="session")
 def database_url(postgresql: Any) -> str:
     """Return the URL of a migrated database."""
     url: str = postgresql.create()

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from kit.migrations import migrate
-from kit.testing import schema_differences
+from kit.testing import schema_differences, tables
 
 PAYMENT = """INSERT INTO payments (id, order_id, user_id, amount_cents, currency, method, caller, idempotency_key,
     fingerprint, state, reason, charge_id, asks, due_at)
@@ -18,12 +18,6 @@ CHARGE = """INSERT INTO local_charges (id, idempotency_key, amount_cents, curren
     callbacks, call_at, calls, settles_at)
     VALUES ('ch_1', 'k', 100, 'EUR', 'tok_ok', 'captured', '', 0, 1, now(), 0, now())"""
 ORDER = "11111111-1111-4111-8111-111111111111"
-
-
-def tables(url: str) -> set[str]:
-    with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return {name for (name,) in rows}
 
 
 def test_up_down_up(postgresql: Any) -> None:
