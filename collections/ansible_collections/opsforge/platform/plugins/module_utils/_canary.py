@@ -18,10 +18,11 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
     Conflict,
     Invalid,
     NotFound,
-    NotReady,
     TimedOut,
 )
 from ansible_collections.opsforge.platform.plugins.module_utils._fields import owned
+from ansible_collections.opsforge.platform.plugins.module_utils._fit import await_pods, see_answers
+from ansible_collections.opsforge.platform.plugins.module_utils._objects import expecting
 from ansible_collections.opsforge.platform.plugins.module_utils._route import Rules, Split
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
     CANARY_ANNOTATION,
@@ -38,7 +39,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
     selector,
 )
 from ansible_collections.opsforge.platform.plugins.module_utils._switch import WAKING, WOKEN_LABEL, Clock
-from ansible_collections.opsforge.platform.plugins.module_utils._wait import wait_ready
 
 MANAGER = "opsforge-canary"
 # Who applies the route when no canary runs: the rules are given back to it.
@@ -476,7 +476,7 @@ class Shift:
         elif step.kind == SIZE:
             self._touch(state, step.slot, {"spec": {"replicas": step.size}}, subresource="scale")
         elif step.kind == WAIT:
-            self._wait(view, step, deadline)
+            await_pods(self.cluster, state, step.slot, deadline, self.options, self.clock, self._as_it_was(view))
         elif step.kind == CHECK:
             self._check(view, step.slot)
         elif step.kind == AIM:
@@ -492,29 +492,10 @@ class Shift:
             self._select(self.service, state.resource_version, wanted)
             self._moved(_traffic(replace(view, state=replace(state, overlapping=bool(step.slot)))))
 
-    def _wait(self, view: View, step: Step, deadline: float) -> None:
-        """Wait for the slot's Deployment; its pods' own words are in the error when it can't become ready."""
-        metadata = {"name": deployment(self.service, step.slot), "namespace": self.namespace}
-        wanted = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}
-        left = deadline - self.clock.monotonic()
-        try:
-            if left <= 0:
-                raise TimedOut(f"Deployment {metadata['name']} is not ready after {self.options.timeout:.0f} s")
-            wait_ready(self.cluster, [wanted], left, self.clock)
-        except (NotReady, TimedOut) as error:
-            raise type(error)(f"{self._as_it_was(view)}: {error}", **error.facts) from error
-        self.clock.sleep(self.options.interval)
-
     def _check(self, view: View, slot: str) -> None:
         """See each pod of the canary answer, and tell it to keep connections: a release may have told it not to."""
-        options, pods = self.options, view.state.slots[slot].pods
-        silent = _drain.ask(self.cluster, self.namespace, pods, options.check_port, "GET", options.check_path)
-        if silent:
-            pod, why = sorted(silent.items())[0]
-            raise NotReady(
-                f"{len(silent)} of {len(pods)} pods of slot {slot} of {self.service} do not answer"
-                f" {options.check_path} ({pod}: {why}): {self._as_it_was(view)}"
-            )
+        options = self.options
+        pods = see_answers(self.cluster, view.state, slot, options, self._as_it_was(view))
         if options.management_port:
             self.unheard = _drain.undrain(self.cluster, self.namespace, pods, options.management_port)
 
@@ -573,7 +554,7 @@ class Shift:
         subresource: str | None = None,
     ) -> dict[str, Any]:
         """Write to an object as it was when it was looked at."""
-        body = {**body, "metadata": {**body.get("metadata", {}), "resourceVersion": version}}
+        body = expecting(version, body)
         return self.cluster.patch(
             api_version, kind, name, self.namespace, body, subresource=subresource, manager=MANAGER
         )

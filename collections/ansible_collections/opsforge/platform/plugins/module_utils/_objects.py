@@ -138,3 +138,8 @@ def _fold_string_data(obj: Object) -> Object:
         coded = {key: base64.b64encode(str(value).encode()).decode() for key, value in plain.items()}
         obj["data"] = {**(obj.get("data") or {}), **coded}
     return obj
+
+
+def expecting(resource_version: str, change: Object) -> Object:
+    """The change, refused by the server if the object is not the one that was looked at."""
+    return {**change, "metadata": {**change.get("metadata", {}), "resourceVersion": resource_version}}

@@ -19,9 +19,10 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
     Conflict,
     Invalid,
     NotFound,
-    NotReady,
     TimedOut,
 )
+from ansible_collections.opsforge.platform.plugins.module_utils._fit import await_pods, see_answers
+from ansible_collections.opsforge.platform.plugins.module_utils._objects import expecting
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
     RESTING_ANNOTATION,
     SLOT_LABEL,
@@ -35,7 +36,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
     read,
     selector,
 )
-from ansible_collections.opsforge.platform.plugins.module_utils._wait import wait_ready
 
 MANAGER = "opsforge-switch"
 SIZE, WAIT, CHECK, WAKE, OVERLAP, SPREAD, SWITCH, DRAIN, AIM, RECORD, REST, STOP, DONE = (
@@ -392,7 +392,8 @@ class Switch:
         elif step.kind == REST:
             self._service(state, {"metadata": {"annotations": {RESTING_ANNOTATION: step.slot}}})
         elif step.kind == WAIT:
-            self._wait(state, step, deadline)
+            otherwise = f"traffic of {self.service} stays on {state.active or 'no slot'}"
+            await_pods(self.cluster, state, step.slot, deadline, self.options, self.clock, otherwise)
         elif step.kind == CHECK:
             self._check(state, step.slot)
         elif step.kind == OVERLAP:
@@ -409,34 +410,13 @@ class Switch:
             self._record(state)
         return _left(wish, step)
 
-    def _wait(self, state: State, step: Step, deadline: float) -> None:
-        """Wait for the slot's Deployment; its pods' own words are in the error when it can't become ready."""
-        metadata = {"name": deployment(self.service, step.slot), "namespace": self.namespace}
-        wanted = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}
-        left = deadline - self.clock.monotonic()
-        try:
-            if left <= 0:
-                raise TimedOut(f"Deployment {metadata['name']} is not ready after {self.options.timeout:.0f} s")
-            wait_ready(self.cluster, [wanted], left, self.clock)
-        except (NotReady, TimedOut) as error:
-            where = f"traffic of {self.service} stays on {state.active or 'no slot'}"
-            raise type(error)(f"{where}: {error}", **error.facts) from error
-        self.clock.sleep(self.options.interval)
-
     def _check(self, state: State, slot: str) -> None:
         """Point the preview at the slot, and see each of its pods answer."""
         name = preview(self.service)
         found = self.cluster.get("v1", "Service", name, self.namespace)
         if found and found["spec"].get("selector") != selector(self.service, slot):
             self._patch("v1", "Service", name, {"spec": {"selector": selector(self.service, slot)}})
-        pods = state.slots[slot].pods
-        silent = _drain.ask(self.cluster, self.namespace, pods, self.options.check_port, "GET", self.options.check_path)
-        if silent:
-            pod, why = sorted(silent.items())[0]
-            raise NotReady(
-                f"{len(silent)} of {len(pods)} pods of slot {slot} of {self.service} do not answer"
-                f" {self.options.check_path} ({pod}: {why}): traffic stays on {state.active or 'no slot'}"
-            )
+        see_answers(self.cluster, state, slot, self.options, f"traffic stays on {state.active or 'no slot'}")
 
     def _switch(self, state: State, slot: str) -> None:
         """The one write that moves traffic; the server refuses it if the Service is not the one that was looked at."""
@@ -465,11 +445,11 @@ class Switch:
 
     def _service(self, state: State, body: dict[str, Any]) -> None:
         """Write to the Service as it was when it was looked at: it is the lock of all who move traffic or stop pods."""
-        self._patch("v1", "Service", self.service, _expecting(state.resource_version, body))
+        self._patch("v1", "Service", self.service, expecting(state.resource_version, body))
 
     def _touch(self, state: State, slot: str, body: dict[str, Any], subresource: str | None = None) -> None:
         """Write to a slot's Deployment as it was when it was looked at."""
-        body = _expecting(state.slots[slot].resource_version, body)
+        body = expecting(state.slots[slot].resource_version, body)
         self._patch("apps/v1", "Deployment", deployment(self.service, slot), body, subresource=subresource)
 
     def _spread(self, state: State, step: Step, deadline: float) -> None:
@@ -499,7 +479,7 @@ class Switch:
         """Let the autoscaler follow the traffic."""
         if state.scaler and state.active and state.scaled not in (None, state.active):
             body = {"spec": {"scaleTargetRef": {"name": deployment(self.service, state.active)}}}
-            self._patch(*state.scaler, self.service, _expecting(state.scaler_version, body))
+            self._patch(*state.scaler, self.service, expecting(state.scaler_version, body))
 
     def _drain(self, state: State, slot: str) -> None:
         """Best effort: a pod that can't be told still serves, and is told of in the answer."""
@@ -539,11 +519,6 @@ class Switch:
             "unheard": self.unheard,
             "diff": {"before": _shown(before), "after": _shown(after)},
         }
-
-
-def _expecting(resource_version: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The change, refused by the server if the object is not the one that was looked at."""
-    return {**body, "metadata": {**body.get("metadata", {}), "resourceVersion": resource_version}}
 
 
 def _shown(state: State) -> dict[str, Any]:

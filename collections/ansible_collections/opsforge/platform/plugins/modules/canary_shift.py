@@ -23,7 +23,7 @@ description:
     the server if anybody changed the object since it was read.
   - As long as a canary is at work, the annotation C(opsforge.dev/canary) of the Service tells others so. Run it with
     O(weight=0) after traffic has been switched to the canary, too.
-extends_documentation_fragment: [opsforge.platform.connection]
+extends_documentation_fragment: [opsforge.platform.connection, opsforge.platform.prometheus]
 attributes:
   check_mode:
     support: full
@@ -113,31 +113,6 @@ options:
       - Never more than half of what O(weight) is away from 0 and from 100, so that a canary without requests is told.
     type: float
     default: 5
-  prometheus_url:
-    description: Address of Prometheus. If not given, it is asked through the API server.
-    type: str
-  prometheus_token:
-    description: Bearer token for O(prometheus_url).
-    type: str
-  prometheus_ca:
-    description: File with the certificates that O(prometheus_url) is trusted by. If not given, those of the system.
-    type: path
-  prometheus_namespace:
-    description: Namespace of the Service of Prometheus.
-    type: str
-    default: monitoring
-  prometheus_service:
-    description: Name of the Service of Prometheus.
-    type: str
-    default: prometheus
-  prometheus_port:
-    description: Port of the Service of Prometheus.
-    type: int
-    default: 9090
-  prometheus_timeout:
-    description: How long one query may take, in seconds.
-    type: float
-    default: 10
 """
 
 EXAMPLES = r"""

@@ -17,7 +17,7 @@ description:
     wrong, or that answers with several series, is an error of the task.
   - Each decision is kept with its query, its value and its time in the ConfigMap C(<service>-decisions), the last 200.
   - Moves no traffic. Going back with M(opsforge.platform.blue_green_switch) needs no gate and no metrics.
-extends_documentation_fragment: [opsforge.platform.connection]
+extends_documentation_fragment: [opsforge.platform.connection, opsforge.platform.prometheus]
 attributes:
   check_mode:
     support: full
@@ -210,31 +210,6 @@ options:
   override_reason:
     description: Why. Needs O(override_by).
     type: str
-  prometheus_url:
-    description: Address of Prometheus. If not given, it is asked through the API server.
-    type: str
-  prometheus_token:
-    description: Bearer token for O(prometheus_url).
-    type: str
-  prometheus_ca:
-    description: File with the certificates that O(prometheus_url) is trusted by. If not given, those of the system.
-    type: path
-  prometheus_namespace:
-    description: Namespace of the Service of Prometheus.
-    type: str
-    default: monitoring
-  prometheus_service:
-    description: Name of the Service of Prometheus.
-    type: str
-    default: prometheus
-  prometheus_port:
-    description: Port of the Service of Prometheus.
-    type: int
-    default: 9090
-  prometheus_timeout:
-    description: How long one query may take, in seconds.
-    type: float
-    default: 10
   fail:
     description: With V(false) a refusal does not fail the task, and is only returned.
     type: bool
