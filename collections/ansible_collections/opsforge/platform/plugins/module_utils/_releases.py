@@ -34,6 +34,8 @@ class Release:
     # Pods of the slot before that were told to close their connections, of how many: "2/2".
     drained: str = ""
     approved_by: str = ""
+    # The services of one joint release, in the order in which they got their traffic, with a space between.
+    together: str = ""
 
 
 class Writer(Protocol):
@@ -112,6 +114,31 @@ def append(cluster: Writer, namespace: str, service: str, release: Release, *, m
     else:
         wanted["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]  # type: ignore[index]
         cluster.replace(wanted, manager=manager)
+
+
+def tell(cluster: Writer, namespace: str, service: str, uid: str, release: Release, *, manager: str) -> None:
+    """Have the cluster announce the release to whoever watches the Service, for as long as it keeps its events."""
+    came = f" from {release.from_slot} {release.from_version}" if release.from_slot else ""
+    who = "".join(
+        f", {word} by {name}" for word, name in (("moved", release.by), ("approved", release.approved_by)) if name
+    )
+    cluster.create(
+        {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            # By its number there is one for each release, whoever tells of it.
+            "metadata": {"name": f"{name(service)}.{release.number}", "namespace": namespace},
+            "eventTime": release.time.replace("Z", ".000000Z"),
+            "type": "Normal" if release.action == RELEASE else "Warning",
+            "reason": "Released" if release.action == RELEASE else "RolledBack",
+            "action": "Switch",
+            "note": f"traffic is on {release.slot} {release.version}{came}{who}"[:1024],
+            "regarding": {"apiVersion": "v1", "kind": "Service", "name": service, "namespace": namespace, "uid": uid},
+            "reportingController": "opsforge.dev/switch",
+            "reportingInstance": (release.by or "opsforge")[:128],
+        },
+        manager=manager,
+    )
 
 
 def before(history: Sequence[Release]) -> Release | None:

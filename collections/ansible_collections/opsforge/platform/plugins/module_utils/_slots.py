@@ -52,6 +52,11 @@ class Slot:
     # Of the Deployment when it was read: the precondition of every change of its size.
     resource_version: str = ""
 
+    @property
+    def digest(self) -> str:
+        """What names the content of its image, "sha256:..."; empty where the image is named by a tag only."""
+        return self.image.partition("@")[2]
+
 
 @dataclass(frozen=True)
 class State:
@@ -78,6 +83,8 @@ class State:
     resting: str = ""
     # Of the autoscaler when it was read.
     scaler_version: str = ""
+    # Of the Service object, for what is told about it.
+    uid: str = ""
 
     @property
     def serving(self) -> Slot | None:
@@ -153,6 +160,7 @@ def read(cluster: Reader, namespace: str, service: str) -> State:
         spread=_spread(cluster, namespace, service, slots) if overlapping else {},
         canary=notes.get(CANARY_ANNOTATION, ""),
         resting=notes.get(RESTING_ANNOTATION, ""),
+        uid=found["metadata"].get("uid", ""),
     )
 
 
@@ -260,7 +268,8 @@ def described(state: State) -> dict[str, Any]:
         "version": state.serving.version if state.serving else None,
         "slots": {
             slot.name: {
-                **asdict(slot),
+                **{key: value for key, value in asdict(slot).items() if key != "resource_version"},
+                "digest": slot.digest,
                 "pods": list(slot.pods),
                 "drained": bool(last and last.from_slot == slot.name != last.slot and last.drained),
             }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
     Conflict,
     Invalid,
     NotFound,
+    PlatformError,
     TimedOut,
 )
 from ansible_collections.opsforge.platform.plugins.module_utils._fit import await_pods, see_answers
@@ -53,10 +55,12 @@ WAKING = "waking "
 
 @dataclass(frozen=True)
 class Wish:
-    """Where traffic should go and how; one of slot, version and previous is given."""
+    """Where traffic should go and how; one of slot, version, digest and previous is given."""
 
     slot: str | None = None
     version: str | None = None
+    # Of the image, "sha256:...": a version is what people call it, this is what it is.
+    digest: str | None = None
     previous: bool = False
     # May bring the slot to size and wait for it; a rollback must not depend on either.
     patient: bool = True
@@ -81,6 +85,7 @@ class Wish:
         return cls(
             slot=params["slot"],
             version=params["version"],
+            digest=params["digest"],
             previous=params["previous"],
             patient=patient,
             prepare=params["prepare"],
@@ -113,6 +118,7 @@ class Options:
     interval: float = 0.1
     by: str = ""
     approved_by: str = ""
+    together: str = ""
 
     @classmethod
     def of(cls, params: Mapping[str, Any], *, user: str) -> Options:
@@ -124,6 +130,7 @@ class Options:
             timeout=params["timeout"],
             by=params["by"] or user,
             approved_by=params["approved_by"],
+            together=" ".join(params["together"]),
         )
 
 
@@ -151,12 +158,23 @@ def pin(state: State, wish: Wish) -> Wish:
     if wish.slot is None:
         serving = state.serving
         slots = ([serving] if serving else []) + list(state.slots.values())
-        found = next((slot for slot in slots if slot.version == wish.version), None)
+        found = next((slot for slot in slots if _holds(slot, wish)), None)
         if found is None:
-            held = ", ".join(f"{slot.name} {slot.version}" for slot in state.slots.values()) or "none"
-            raise Invalid(f"no slot of {state.service} holds version {wish.version} (slots: {held})")
+            held = ", ".join(f"{slot.name} {_content(slot, wish)}" for slot in state.slots.values()) or "none"
+            wanted = f"version {wish.version}" if wish.version is not None else f"image {wish.digest}"
+            raise Invalid(f"no slot of {state.service} holds {wanted} (slots: {held})")
         return replace(wish, slot=found.name)
     return wish
+
+
+def _holds(slot: Slot, wish: Wish) -> bool:
+    """Whether a slot has what is wished for, by each name that the wish has for it."""
+    return wish.version in (None, slot.version) and wish.digest in (None, slot.digest)
+
+
+def _content(slot: Slot, wish: Wish) -> str:
+    """What a slot holds, in the terms of the wish."""
+    return f"{slot.version} {slot.digest or 'without a digest'}" if wish.digest else slot.version
 
 
 def _previous(state: State) -> tuple[str, str]:
@@ -183,9 +201,10 @@ def plan(state: State, wish: Wish) -> Step:
     slot = state.slots.get(name)
     if slot is None:
         raise Invalid(f"slot {name} of {state.service} has no Deployment {deployment(state.service, name)}")
-    if wish.version is not None and slot.version != wish.version:
+    if not _holds(slot, wish):
+        wanted = " ".join(part for part in (wish.version, wish.digest) if part)
         raise Invalid(
-            f"slot {name} of {state.service} holds version {slot.version}, not {wish.version}:"
+            f"slot {name} of {state.service} holds version {_content(slot, wish)}, not {wanted}:"
             " another release is at work, or it was never deployed"
         )
     if not state.is_on(name):
@@ -318,9 +337,11 @@ def is_settled(state: State, wish: Wish) -> bool:
 def grant(state: State, wish: Wish) -> State:
     """For check mode: the state as it is once an earlier task has filled the wanted slot, which it only would have."""
     slot = state.slots.get(wish.slot or "")
-    if wish.slot is None or (slot and wish.version in (None, slot.version)):
+    if wish.slot is None or (slot and _holds(slot, wish)):
         return state
-    slot = replace(slot or Slot(wish.slot, ""), version=wish.version or "", settled=False, ready=0)
+    slot = slot or Slot(wish.slot, "")
+    image = f"@{wish.digest}" if wish.digest else slot.image
+    slot = replace(slot, version=wish.version or slot.version, image=image, settled=False, ready=0)
     return _with(state, slot)
 
 
@@ -498,8 +519,11 @@ class Switch:
         entry = _releases.following(
             state.history, slot.name, slot.version, slot.image, time=now, by=self.options.by, drained=self.drained
         )
-        entry = replace(entry, approved_by=self.options.approved_by)
+        entry = replace(entry, approved_by=self.options.approved_by, together=self.options.together)
         _releases.append(self.cluster, self.namespace, self.service, entry, manager=MANAGER)
+        # The record has it: that nobody may write events, or that somebody told of it already, is no reason to fail.
+        with suppress(PlatformError):
+            _releases.tell(self.cluster, self.namespace, self.service, state.uid, entry, manager=MANAGER)
 
     def _patch(
         self, api_version: str, kind: str, name: str, body: dict[str, Any], subresource: str | None = None

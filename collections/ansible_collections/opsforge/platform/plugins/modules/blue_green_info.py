@@ -136,6 +136,9 @@ slots:
     image:
       description: Image of their first container.
       type: str
+    digest:
+      description: Digest of that image, empty where it is named by a tag only.
+      type: str
     replicas:
       description: Pods asked for.
       type: int

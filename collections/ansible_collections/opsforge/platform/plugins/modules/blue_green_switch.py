@@ -17,7 +17,8 @@ description:
     new ones. The server refuses that write if anybody changed the Service since it was read.
   - Afterwards the former slot is told to close its connections (best effort) and stays as it is, ready for a rollback,
     for as long as O(keep_seconds) says; a run after that stops its pods, and a way back starts them again.
-    The autoscaler follows the traffic, and the release is recorded in the ConfigMap C(<service>-releases).
+    The autoscaler follows the traffic, and the release is recorded in the ConfigMap C(<service>-releases) and, best
+    effort, announced by an Event of the Service.
   - All state is read from the cluster, so a run that was killed is finished by the next one.
   - Needs no definition or controller of its own in the cluster.
 extends_documentation_fragment: [opsforge.platform.connection]
@@ -50,6 +51,11 @@ options:
     description:
       - Version that traffic should be on, as the label C(app.kubernetes.io/version) of the pods says it.
       - With O(slot) it must be what that slot holds.
+    type: str
+  digest:
+    description:
+      - Digest of the image that traffic should be on, C(sha256:...), where the slots name their images by it.
+      - A tag may come to mean another image; a digest can't. With O(slot) or O(version) both must be true.
     type: str
   previous:
     description:
@@ -104,6 +110,11 @@ options:
     description: Who approved of it, for the record.
     type: str
     default: ""
+  together:
+    description: The services of the joint release that this is part of, in the order of their traffic, for the record.
+    type: list
+    elements: str
+    default: []
   by:
     description: Who moves the traffic, for the record. The user of the process if empty.
     type: str
@@ -178,6 +189,7 @@ ARGUMENT_SPEC = {
     "namespace": {"type": "str", "required": True},
     "slot": {"type": "str", "choices": list(SLOTS)},
     "version": {"type": "str"},
+    "digest": {"type": "str"},
     "previous": {"type": "bool", "default": False},
     "patient": {"type": "bool"},
     "prepare": {"type": "bool", "default": False},
@@ -189,6 +201,7 @@ ARGUMENT_SPEC = {
     "management_port": {"type": "int", "default": 9000},
     "timeout": {"type": "int", "default": 300},
     "approved_by": {"type": "str", "default": ""},
+    "together": {"type": "list", "elements": "str", "default": []},
     "by": {"type": "str", "default": ""},
 }
 
@@ -198,8 +211,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENT_SPEC,
         supports_check_mode=True,
-        required_one_of=[("slot", "version", "previous")],
-        mutually_exclusive=[("previous", "slot"), ("previous", "version")],
+        required_one_of=[("slot", "version", "digest", "previous")],
+        mutually_exclusive=[("previous", "slot"), ("previous", "version"), ("previous", "digest")],
     )
     params = module.params
     try:

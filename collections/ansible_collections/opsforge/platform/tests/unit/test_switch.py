@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.opsforge.platform.plugins.module_utils import _slots, _switch
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
     Conflict,
+    Forbidden,
     Invalid,
     NotFound,
     NotReady,
@@ -46,6 +47,8 @@ TO_GREEN = Wish(slot="green", version="1.1.0")
 SEEN = replace(TO_GREEN, check=False)
 ROLLBACK = Wish(slot="blue", version="1.0.0", patient=False, check=False)
 WORKER = replace(SEEN, keep_seconds=0)
+DIGEST, OTHER = f"sha256:{1:064}", f"sha256:{2:064}"
+PINNED = replace(GREEN, image=f"auth:1.1.0@{DIGEST}")
 
 
 @pytest.mark.parametrize(
@@ -213,6 +216,12 @@ def test_one_next_step(now: State, wish: Wish, step: Step) -> None:
             state(BLUE, replace(GREEN, version="1.2.0")), TO_GREEN, "holds version 1.2.0, not 1.1.0", id="other version"
         ),
         pytest.param(
+            state(BLUE, PINNED),
+            replace(TO_GREEN, digest=OTHER),
+            f"holds version 1.1.0 {DIGEST}, not 1.1.0 {OTHER}",
+            id="other content under the same name",
+        ),
+        pytest.param(
             state(replace(BLUE, ready=1), GREEN, active="green", history=(FIRST, SECOND)),
             ROLLBACK,
             r"not ready \(1 of 2 pods\): traffic stays on green",
@@ -262,6 +271,7 @@ def test_refusal(now: State, wish: Wish, words: str) -> None:
             "blue",
             id="a rollback that was killed before its record",
         ),
+        pytest.param(state(BLUE, PINNED), Wish(digest=DIGEST), "green", id="the slot that holds the content"),
         pytest.param(replace(state(), overlapping=True), Wish(previous=True), "blue", id="back from between two slots"),
     ],
 )
@@ -273,6 +283,10 @@ def test_pinned_slot(now: State, wish: Wish, slot: str) -> None:
     "now, wish, words",
     [
         pytest.param(state(), Wish(version="9"), r"no slot of auth holds version 9 \(slots: blue 1.0.0, green 1.1.0\)"),
+        pytest.param(
+            state(BLUE, PINNED), Wish(digest=OTHER), f"no slot of auth holds image {OTHER} .*blue 1.0.0 without"
+        ),
+        pytest.param(state(BLUE, PINNED), Wish(version="1.0.0", digest=DIGEST), "no slot of auth holds version 1.0.0"),
         pytest.param(state(), Wish(previous=True), "no earlier release of auth"),
         pytest.param(state(history=()), Wish(previous=True), "no earlier release of auth"),
         pytest.param(
@@ -293,7 +307,9 @@ def test_a_goal_that_does_not_exist(now: State, wish: Wish, words: str) -> None:
 # -- against a cluster ------------------------------------------------------------------------------------------------
 
 
-def deployment(slot: str, version: str, replicas: int) -> Object:
+def deployment(slot: str, content: str, replicas: int) -> Object:
+    """`content` is a version, with a digest behind it where the image is named by one."""
+    version = content.partition("@")[0]
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -302,7 +318,7 @@ def deployment(slot: str, version: str, replicas: int) -> Object:
             "replicas": replicas,
             "template": {
                 "metadata": {"labels": {**selector("auth", slot), "app.kubernetes.io/version": version}},
-                "spec": {"containers": [{"name": "auth", "image": f"auth:{version}"}]},
+                "spec": {"containers": [{"name": "auth", "image": f"auth:{content}"}]},
             },
         },
     }
@@ -337,8 +353,8 @@ class Apps(FakeCluster):
             }
         )
 
-    def deploy(self, slot: str, version: str, replicas: int = 1) -> None:
-        self.put(deployment(slot, version, replicas))
+    def deploy(self, slot: str, content: str, replicas: int = 1) -> None:
+        self.put(deployment(slot, content, replicas))
 
     def list(self, api_version: str, kind: str, *args: Any, **kwargs: Any) -> list[Object]:
         self._control()
@@ -756,6 +772,35 @@ def test_pods_are_not_stopped_that_somebody_switched_to_meanwhile(apps: Apps) ->
         move(apps, stops)
     found = _slots.read(apps, "apps", "auth")
     assert (found.active, found.slots["blue"].replicas, found.resting) == ("blue", 2, "")
+
+
+def test_a_move_is_announced_once_and_a_refused_announcement_is_no_failure(apps: Apps) -> None:
+    released(apps, "1.0.0", "1.1.0")
+    events = [obj for (_, kind, _, _), obj in apps.objects.items() if kind == "Event"]
+    assert [(event["reason"], event["note"]) for event in events] == [
+        ("Released", "traffic is on blue 1.0.0, moved by somebody"),
+        ("Released", "traffic is on green 1.1.0 from blue 1.0.0, moved by somebody"),
+    ]
+    assert all(event["regarding"]["name"] == "auth" for event in events)
+    honest = apps.create
+
+    def create(obj: Object, **options: Any) -> Object:
+        if obj["kind"] == "Event":
+            raise Forbidden("events are not yours to write")
+        return honest(obj, **options)
+
+    apps.create = create  # type: ignore[method-assign]
+    assert move(apps, Wish(previous=True))["active"] == "blue"
+    assert apps.history[-1] == ("rollback", "blue", "1.0.0")
+
+
+def test_content_is_a_goal_as_a_version_is(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    apps.deploy("green", f"1.1.0@{DIGEST}")
+    assert move(apps, Wish(digest=DIGEST))["active"] == "green"
+    assert not move(apps, Wish(digest=DIGEST))["changed"]
+    with pytest.raises(Invalid, match=f"no slot of auth holds image {OTHER}"):
+        move(apps, Wish(digest=OTHER))
 
 
 def test_the_record_names_who_approved(apps: Apps) -> None:
