@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service's image is in the registry: taken as it is, or built from the checkout once for each version."""
+"""A service's image is in the registry: taken as it is, or built from the checkout once for each content of it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import tarfile
@@ -18,9 +20,11 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
     PlatformError,
     Unreachable,
 )
-from ansible_collections.opsforge.platform.plugins.module_utils._registry import Reference, Registry
+from ansible_collections.opsforge.platform.plugins.module_utils._registry import Manifest, Reference, Registry
 
 LAST_LINES = 12
+# Names what an image was made from. One without it was made by others, or by hand, and is taken as it is.
+SOURCES_LABEL = "opsforge.dev/sources"
 _LEFT_OUT = ("tests", "__pycache__", ".pytest_cache")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
@@ -44,14 +48,24 @@ class Recipe:
         """The paths that are not there."""
         return [path for path in (*self.include, self.dockerfile) if not (self.context / path).exists()]
 
-    def pack(self, sink: IO[bytes]) -> None:
+    def pack(self, sink: IO[bytes], *, extras: bool = True) -> None:
         """Write the build context as a tar archive that depends on content only, so that the layer cache hits."""
         with tarfile.open(fileobj=sink, mode="w") as archive:
             for path in dict.fromkeys([*self.include, self.dockerfile]):
                 archive.add(self.context / path, path, filter=_plain)
-            for name, file in self.extras.items():
+            for name, file in self.extras.items() if extras else ():
                 if file.is_file():
                     archive.add(file.resolve(), name, filter=_plain)
+
+    def sources(self, registry: str) -> str:
+        """What the image is made from, in short: files and arguments, wherever the registry is, without the extras."""
+        with tempfile.TemporaryFile() as context:
+            self.pack(context, extras=False)
+            context.seek(0)
+            seen = hashlib.file_digest(context, "sha256")
+        args = {name: value.removeprefix(f"{registry}/") for name, value in self.args.items()}
+        seen.update(json.dumps([self.dockerfile, args, self.target], sort_keys=True).encode())
+        return seen.hexdigest()[:16]
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -68,17 +82,28 @@ def place(image: str, registry: str) -> Reference:
     return Reference.parse(f"{registry}/{image}" if registry else image)
 
 
-def is_present(registry: Registry, where: Reference, *, check_mode: bool) -> bool:
-    """Whether the registry holds the image. In check mode an unreachable one is a registry that is still to be made."""
+def find(registry: Registry, where: Reference, *, check_mode: bool = False) -> Manifest | None:
+    """What the registry holds by that name. In check mode an unreachable one is a registry that is still to be made."""
     try:
-        registry.manifest(where.repository, where.version)
+        return registry.manifest(where.repository, where.version)
     except NotFound:
-        return False
+        return None
     except Unreachable:
         if not check_mode:
             raise
+        return None
+
+
+def is_stale(registry: Registry, where: Reference, found: Manifest, recipe: Recipe) -> bool:
+    """Whether the image was made from other sources than there are now.
+
+    What runs is named by its digest and does not change when the tag moves on. An image that does not say what it was
+    made from is never stale, nor is one whose sources are not at hand.
+    """
+    if recipe.missing() or "config" not in found.content:
         return False
-    return True
+    labels = registry.configuration(where.repository, found).get("config", {}).get("Labels") or {}
+    return labels.get(SOURCES_LABEL, "") not in ("", recipe.sources(where.host))
 
 
 def build(where: Reference, recipe: Recipe, *, docker: str = "docker", run: Run = subprocess.run) -> None:
@@ -92,6 +117,7 @@ def build(where: Reference, recipe: Recipe, *, docker: str = "docker", run: Run 
         )
     args = [*(f"{key}={value}" for key, value in recipe.args.items()), *(key for key in _PROXIES if key in os.environ)]
     command = [docker, "build", "--force-rm", "--tag", tag, "--file", recipe.dockerfile]
+    command += ["--label", f"{SOURCES_LABEL}={recipe.sources(where.host)}"]
     if recipe.target:
         command += ["--target", recipe.target]
     for arg in args:

@@ -100,6 +100,15 @@ class Registry:
             )
         return found
 
+    def configuration(self, repository: str, manifest: Manifest) -> dict[str, Any]:
+        """What an image says about itself: its entry point, labels and history."""
+        digest = manifest.content["config"]["digest"]
+        with self._open(self._request(f"/v2/{repository}/blobs/{digest}")) as response:
+            body = response.read()
+        if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
+            raise Invalid(f"{self.host}/{repository} was refused: its configuration is not {digest}.")
+        return dict(json.loads(body))
+
     def has_blob(self, repository: str, digest: str) -> bool:
         """Whether the repository already holds the blob."""
         try:

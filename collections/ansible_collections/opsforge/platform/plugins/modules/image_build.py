@@ -6,11 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_build
-short_description: An image is in the registry, built from sources if it was not
+short_description: An image is in the registry, built from sources if it was not, or from others
 version_added: 0.1.0
 author: OpsForge (@opsforge)
 description:
-  - Asks the registry for the image and is content if it is there; a tag is never built a second time.
+  - Asks the registry for the image and is content if it is there, and made from the sources that are here. An image
+    that does not say what it was made from, or whose sources are not here, is taken as it is.
   - Else builds it with the container engine of this machine, pushes it, and removes the engine's copy.
 attributes:
   check_mode:
@@ -82,6 +83,10 @@ image:
   description: Where the image is.
   type: str
   returned: success
+digest:
+  description: What names its content for good, C(sha256:...); empty in check mode if it would be built.
+  type: str
+  returned: success
 """
 
 from pathlib import Path
@@ -90,7 +95,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.opsforge.platform.plugins.module_utils._download import Web
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import PlatformError
-from ansible_collections.opsforge.platform.plugins.module_utils._image import Recipe, build, is_present, place
+from ansible_collections.opsforge.platform.plugins.module_utils._image import (
+    Recipe,
+    build,
+    find,
+    is_stale,
+    place,
+)
 from ansible_collections.opsforge.platform.plugins.module_utils._registry import Registry
 
 ARGUMENT_SPEC = {
@@ -115,12 +126,16 @@ def main() -> None:
     recipe = Recipe(Path(params["context"]), *what)
     try:
         where = place(params["image"], params["registry"])
-        present = is_present(Registry(where.host, Web()), where, check_mode=module.check_mode)
-        if not present and not module.check_mode:
+        registry = Registry(where.host, Web())
+        found = find(registry, where, check_mode=module.check_mode)
+        wanted = found is None or is_stale(registry, where, found, recipe)
+        if wanted and not module.check_mode:
             build(where, recipe, docker=params["docker"])
+            found = registry.manifest(where.repository, where.version)
     except PlatformError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=not present, image=f"{where.host}/{where.repository}:{where.version}")
+    digest = found.digest if found and not (wanted and module.check_mode) else ""
+    module.exit_json(changed=wanted, image=f"{where.host}/{where.repository}:{where.version}", digest=digest)
 
 
 if __name__ == "__main__":

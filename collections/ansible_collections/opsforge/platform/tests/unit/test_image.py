@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from ansible_collections.opsforge.platform.plugins.module_utils import _image
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import NotFound, NotReady, Unreachable
 from ansible_collections.opsforge.platform.plugins.module_utils._image import Recipe
-from ansible_collections.opsforge.platform.plugins.module_utils._registry import Reference
+from ansible_collections.opsforge.platform.plugins.module_utils._registry import Manifest, Reference
 
 WHERE = Reference("127.0.0.1:5000", "registry.opsforge.dev/opsforge/auth", "1.0.0")
 
@@ -90,17 +91,50 @@ def test_a_failed_build_is_not_pushed_and_shows_its_last_words(recipe: Recipe) -
 class Shelf:
     """A registry with one answer."""
 
-    def __init__(self, answer: Exception | None = None) -> None:
+    def __init__(self, answer: Exception | None = None, sources: str | None = None) -> None:
         self._answer = answer
+        self._labels = {} if sources is None else {_image.SOURCES_LABEL: sources}
 
-    def manifest(self, repository: str, version: str) -> None:
+    def manifest(self, repository: str, version: str) -> Manifest:
         if self._answer:
             raise self._answer
+        return Manifest("", b'{"config": {}, "layers": []}')
+
+    def configuration(self, repository: str, manifest: Manifest) -> dict[str, Any]:
+        return {"config": {"Labels": self._labels or None}}
 
 
 def test_presence() -> None:
-    assert _image.is_present(Shelf(), WHERE, check_mode=False)  # type: ignore[arg-type]
-    assert not _image.is_present(Shelf(NotFound("")), WHERE, check_mode=False)  # type: ignore[arg-type]
-    assert not _image.is_present(Shelf(Unreachable("")), WHERE, check_mode=True)  # type: ignore[arg-type]
+    assert _image.find(Shelf(), WHERE)  # type: ignore[arg-type]
+    assert not _image.find(Shelf(NotFound("")), WHERE)  # type: ignore[arg-type]
+    assert not _image.find(Shelf(Unreachable("")), WHERE, check_mode=True)  # type: ignore[arg-type]
     with pytest.raises(Unreachable):
-        _image.is_present(Shelf(Unreachable("")), WHERE, check_mode=False)  # type: ignore[arg-type]
+        _image.find(Shelf(Unreachable("")), WHERE)  # type: ignore[arg-type]
+
+
+def is_stale(recipe: Recipe, sources: str | None) -> bool:
+    shelf: Any = Shelf(sources=sources)
+    found = _image.find(shelf, WHERE)
+    assert found
+    return _image.is_stale(shelf, WHERE, found, recipe)
+
+
+def test_an_image_of_other_sources_is_made_again_and_one_that_says_nothing_is_taken(recipe: Recipe) -> None:
+    docker = Docker()
+    _image.build(WHERE, recipe, run=docker)
+    (label,) = (word for word in docker.commands[0] if word.startswith(_image.SOURCES_LABEL))
+    made_from = label.partition("=")[2]
+    moved = replace(WHERE, host="127.0.0.1:5001")
+    for where in (WHERE, moved):
+        base = replace(recipe, args={"BASE": f"{where.host}/python:3.11"})
+        assert base.sources(where.host) == replace(recipe, args={"BASE": "python:3.11"}).sources(WHERE.host)
+    assert not is_stale(recipe, made_from)
+    assert not is_stale(recipe, None) and not is_stale(recipe, "")
+    (recipe.context / "app/tests/test_main.py").write_text("another test")
+    (recipe.extras["ca.crt"]).write_text("another bundle")
+    assert not is_stale(recipe, made_from)
+    assert is_stale(replace(recipe, args={"VERSION": "1.0.1"}), made_from)
+    (recipe.context / "app/main.py").write_text("changed")
+    assert is_stale(recipe, made_from)
+    (recipe.context / "Dockerfile").unlink()
+    assert not is_stale(recipe, made_from)
