@@ -245,8 +245,9 @@ def _towards(state: State, slot: Slot, wish: Wish) -> Step:
             f"slot {state.canary} of {state.service} is a canary with a share of the traffic: end it first with"
             f" ansible-playbook playbooks/rollback.yml -e service={state.service}"
         )
-    # A slot with nobody in it, such as one whose time was over, is brought back, whatever the hurry.
-    patient = wish.patient or slot.ready == 0
+    # A slot with nobody in it, such as one whose time was over, is brought back, whatever the hurry. Pods that are still
+    # there although nobody asks for any are on their way out.
+    patient = wish.patient or slot.ready == 0 or slot.replicas == 0
     size = slot.replicas
     if patient:
         # The live size of the slot in use, and not a configured one: an autoscaler may have made it ten times as large.
@@ -291,7 +292,7 @@ def foresee(state: State, wish: Wish) -> tuple[list[str], State]:
 def _after(state: State, wish: Wish, step: Step) -> tuple[State, Wish]:
     slot = state.slots[step.slot]
     if step.kind == SIZE:
-        return _with(state, replace(slot, replicas=step.size)), wish
+        return _with(state, replace(slot, replicas=step.size)), _left(wish, step)
     if step.kind == WAIT:
         return _with(state, replace(slot, ready=step.size, settled=True)), wish
     if step.kind == OVERLAP:
@@ -313,9 +314,10 @@ def _after(state: State, wish: Wish, step: Step) -> tuple[State, Wish]:
 
 
 def _left(wish: Wish, step: Step) -> Wish:
-    """The wish without what is done once a run."""
+    """The wish without what is done once a run. Whoever brings a slot up waits for what was asked for."""
     return replace(
         wish,
+        patient=wish.patient or step.kind == SIZE,
         check=wish.check and step.kind != CHECK,
         drain=wish.drain and step.kind != DRAIN,
         woke=wish.woke or step.kind == WAKE,

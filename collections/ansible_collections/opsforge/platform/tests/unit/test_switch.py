@@ -79,6 +79,18 @@ PINNED = replace(GREEN, image=f"auth:1.1.0@{DIGEST}")
             Step("wait", "green", 2),
             id="a release waits for all of it",
         ),
+        pytest.param(
+            state(replace(BLUE, replicas=0, ready=0), GREEN, active="green", history=(FIRST, SECOND)),
+            ROLLBACK,
+            Step("size", "blue", 2),
+            id="back to a slot that was stopped",
+        ),
+        pytest.param(
+            state(replace(BLUE, replicas=0, ready=1), GREEN, active="green", history=(FIRST, SECOND)),
+            ROLLBACK,
+            Step("size", "blue", 2),
+            id="back to a slot whose pods are on their way out",
+        ),
         pytest.param(state(active=None, history=()), SEEN, Step("switch", "green"), id="no traffic yet"),
         pytest.param(state(active="green", scaled="blue"), SEEN, Step("aim", "green"), id="killed after the write"),
         pytest.param(state(active="green"), SEEN, Step("drain", "green"), id="killed before the drain"),
