@@ -195,10 +195,11 @@ timings:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.opsforge.platform.plugins.module_utils._args import CONNECTION_ARGS
-from ansible_collections.opsforge.platform.plugins.module_utils._canary import Options, Shift, Wish
+from ansible_collections.opsforge.platform.plugins.module_utils._canary import Wish
 from ansible_collections.opsforge.platform.plugins.module_utils._client import connect
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
+from ansible_collections.opsforge.platform.plugins.module_utils._shift import Options, Shift
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import SLOTS
 
 ARGUMENT_SPEC = {

@@ -364,8 +364,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.opsforge.platform.plugins.module_utils._args import CONNECTION_ARGS
 from ansible_collections.opsforge.platform.plugins.module_utils._client import connect
-from ansible_collections.opsforge.platform.plugins.module_utils._errors import PlatformError
-from ansible_collections.opsforge.platform.plugins.module_utils._gate import (
+from ansible_collections.opsforge.platform.plugins.module_utils._conditions import (
     AFTER,
     BEFORE,
     DURING,
@@ -374,9 +373,9 @@ from ansible_collections.opsforge.platform.plugins.module_utils._gate import (
     POLICIES,
     UNKNOWN,
     WAIT,
-    Options,
-    decide,
 )
+from ansible_collections.opsforge.platform.plugins.module_utils._errors import PlatformError
+from ansible_collections.opsforge.platform.plugins.module_utils._gate import Options, decide
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import SLOTS
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _canary, _route, _share, _slots
-from ansible_collections.opsforge.platform.plugins.module_utils._canary import Options, Shift, Step, View, Wish
+from ansible_collections.opsforge.platform.plugins.module_utils._canary import Step, View, Wish
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
     Conflict,
     Invalid,
@@ -23,6 +23,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
 )
 from ansible_collections.opsforge.platform.plugins.module_utils._releases import Release, append
 from ansible_collections.opsforge.platform.plugins.module_utils._route import Cookie
+from ansible_collections.opsforge.platform.plugins.module_utils._shift import Options, Shift
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import Slot, State, both, selector
 
 from .fake_cluster import FakeCluster

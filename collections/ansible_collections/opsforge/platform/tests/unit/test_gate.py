@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.opsforge.platform.plugins.module_utils import _decisions, _gate
-from ansible_collections.opsforge.platform.plugins.module_utils._errors import Forbidden, Invalid, Unreachable
-from ansible_collections.opsforge.platform.plugins.module_utils._gate import (
+from ansible_collections.opsforge.platform.plugins.module_utils import _conditions, _decisions, _gate
+from ansible_collections.opsforge.platform.plugins.module_utils._conditions import (
     AFTER,
     BEFORE,
     BUDGET,
@@ -29,13 +28,12 @@ from ansible_collections.opsforge.platform.plugins.module_utils._gate import (
     UNREACHABLE,
     WAIT,
     Condition,
-    Gate,
-    Options,
     Reading,
     Subject,
-    decide,
     judge,
 )
+from ansible_collections.opsforge.platform.plugins.module_utils._errors import Forbidden, Invalid, Unreachable
+from ansible_collections.opsforge.platform.plugins.module_utils._gate import Gate, Options, decide
 from ansible_collections.opsforge.platform.plugins.module_utils._http import Answer
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import Prometheus
 from ansible_collections.opsforge.platform.plugins.module_utils._switch import Clock
@@ -303,7 +301,7 @@ def test_each_question_is_asked_once_a_look() -> None:
     ],
 )
 def test_conditions_where_none_are_given(when: str, baseline: str | None, names: list[str], compared: set[str]) -> None:
-    found = _gate.conditions(params(when=when, baseline=baseline))
+    found = _conditions.conditions(params(when=when, baseline=baseline))
     assert [condition.name for condition in found] == names
     assert {condition.name for condition in found if condition.compares} == compared
 
@@ -373,10 +371,10 @@ def test_what_is_left_of_a_budget(share: float, objective: float, most: float, s
 
 
 def test_the_objective_is_read_from_the_service() -> None:
-    promised = {**SERVICE, "metadata": {**SERVICE["metadata"], "annotations": {_gate.OBJECTIVE: "90.0"}}}  # type: ignore[dict-item]
+    promised = {**SERVICE, "metadata": {**SERVICE["metadata"], "annotations": {_conditions.OBJECTIVE: "90.0"}}}  # type: ignore[dict-item]
     answer = run(Metrics(spent=0.05), FakeCluster(promised), conditions=[], budget={})
     assert answer["decisions"][0]["value"] == pytest.approx(50)
-    promised["metadata"]["annotations"][_gate.OBJECTIVE] = "most"  # type: ignore[index]
+    promised["metadata"]["annotations"][_conditions.OBJECTIVE] = "most"  # type: ignore[index]
     with pytest.raises(Invalid, match="is not a number: 'most'"):
         run(Metrics(spent=0.05), FakeCluster(promised), conditions=[], budget={})
 
@@ -595,7 +593,7 @@ def test_an_address_that_cannot_be_meant(given: Object, words: str) -> None:
 
 def test_the_way_back_imports_no_gate() -> None:
     folder = Path(_gate.__file__).parent
-    gate = {"_gate", "_prometheus", "_decisions"}
+    gate = {"_gate", "_conditions", "_prometheus", "_decisions"}
     todo = [folder.parent / f"modules/{name}.py" for name in ("blue_green_switch", "blue_green_info")]
     seen: set[str] = set()
     while todo:

@@ -305,7 +305,8 @@ class Histories(RuleBasedStateMachine):
         foretold = self._foretell(wish) if is_told else None
         expected = None if troubles else self._expected(wish, come)
         run = self.ledger.open("the operator", wish)
-        was_ready = bool(expected) and self.stage.shop.is_ready(expected.slot) if expected else False
+        shop = self.stage.shop
+        was_ready = expected is not None and shop.is_ready(expected.slot) and not shop.is_stopped(expected.slot)
         was_there = bool(expected) and self.ledger.traffic == expected and len(self.ledger.selected) == 1
         switch = self._run(run, troubles)
         self._close()

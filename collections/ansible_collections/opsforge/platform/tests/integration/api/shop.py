@@ -96,6 +96,11 @@ class Shop:
         """Whether the slot has pods, all of one template and ready."""
         return bool(self.pods[slot]) and all(self.pods[slot]) and slot not in self.rolling
 
+    def is_stopped(self, slot: str) -> bool:
+        """Whether nobody asks for pods of the slot, though some may still be there."""
+        found = self.cluster.get("apps/v1", "Deployment", deployment(self.service, slot), self.namespace)
+        return found is not None and found["spec"]["replicas"] == 0
+
     def spread(self, slots: Iterable[str]) -> None:
         """Make the ready pods of these slots the endpoints that nodes know."""
         names = [

@@ -14,10 +14,11 @@ import pytest
 from ansible_collections.opsforge.platform.plugins.module_utils import _canary, _route
 from ansible_collections.opsforge.platform.plugins.module_utils._apply import Wish as ApplyWish
 from ansible_collections.opsforge.platform.plugins.module_utils._apply import ensure_absent, ensure_present
-from ansible_collections.opsforge.platform.plugins.module_utils._canary import Options, Shift, Wish
+from ansible_collections.opsforge.platform.plugins.module_utils._canary import Wish
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Conflict
 from ansible_collections.opsforge.platform.plugins.module_utils._objects import parse
+from ansible_collections.opsforge.platform.plugins.module_utils._shift import Options, Shift
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import both, selector
 
 from .control_plane import ControlPlane, find_file

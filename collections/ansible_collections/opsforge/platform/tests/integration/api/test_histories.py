@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Races that chance finds too seldom, written by hand. `make bench NAME=histories` plays those of chance."""
+"""Whatever happens around it, a switch keeps its promises; and faults that are put into it do not stay hidden.
+
+`make bench NAME=histories` plays 10,000 of them.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,32 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.opsforge.platform.plugins.module_utils import _releases
+from ansible_collections.opsforge.platform.plugins.module_utils import _releases, _switch
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
 from ansible_collections.opsforge.platform.plugins.module_utils._releases import Release
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import State
 from ansible_collections.opsforge.platform.plugins.module_utils._switch import Switch
 
+from . import histories
 from .control_plane import ControlPlane
 from .histories import Histories, Stage
 
+HISTORIES = 300
+# Hypothesis plays some of them again, and those without a run in them do not count.
+PLAYED = 480
+# A planted fault is found by some history of these.
+PATIENCE = 100
 Fault = Callable[[pytest.MonkeyPatch], None]
 
 
 @pytest.fixture
 def stage(cluster: Cluster, namespace: str, control_plane: ControlPlane) -> Stage:
     return Stage(cluster, namespace, control_plane, restarts=1)
+
+
+def test_histories(stage: Stage) -> None:
+    histories.play(stage, count=PLAYED, seed=1)
+    assert stage.histories >= HISTORIES
 
 
 def _without_precondition(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +57,57 @@ def _numbered_by_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     honest = _releases.append
     monkeypatch.setattr(_releases, "append", append)
+
+
+def _without_a_look_at_the_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_switch, "_enough", lambda *_: True)
+
+
+def _recorded_before_it_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Switch._switch
+
+    def switch(self: Switch, state: State, slot: str) -> None:
+        self._record(replace(state, active=slot))
+        honest(self, state, slot)
+
+    monkeypatch.setattr(Switch, "_switch", switch)
+
+
+def _emptied_before_it_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Switch._switch
+
+    def switch(self: Switch, state: State, slot: str) -> None:
+        self._patch("v1", "Service", self.service, {"spec": {"selector": None}})
+        honest(self, self._read(), slot)
+
+    monkeypatch.setattr(Switch, "_switch", switch)
+
+
+def _stopped_before_traffic_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Switch._switch
+
+    def switch(self: Switch, state: State, slot: str) -> None:
+        if state.serving:
+            body = {"spec": {"replicas": 0}}
+            self._patch("apps/v1", "Deployment", f"{self.service}-{state.active}", body, subresource="scale")
+        honest(self, state, slot)
+
+    monkeypatch.setattr(Switch, "_switch", switch)
+
+
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        (_without_a_look_at_the_pods, "no endpoint|moved traffic to .* ready of"),
+        (_recorded_before_it_is_true, "recorded what did not happen"),
+        (_emptied_before_it_is_filled, "no endpoint"),
+        (_stopped_before_traffic_has_left, "shrank .* with traffic on it"),
+    ],
+)
+def test_a_planted_fault_is_found(stage: Stage, monkeypatch: pytest.MonkeyPatch, fault: Fault, words: str) -> None:
+    fault(monkeypatch)
+    with pytest.raises(AssertionError, match=words):
+        histories.play(stage, count=PATIENCE, seed=1, shrink=False)
 
 
 @pytest.mark.parametrize("is_honest", [True, False])
