@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from ansible_collections.opsforge.platform.plugins.module_utils._errors import Conflict, Invalid
-from ansible_collections.opsforge.platform.plugins.module_utils._releases import Writer
+from ansible_collections.opsforge.platform.plugins.module_utils._errors import Invalid
+from ansible_collections.opsforge.platform.plugins.module_utils._records import Writer, aligned, insist, labels, save
 
 KEPT = 200
 BYTES_MAX = 500_000  # the server takes a ConfigMap of twice that
 _KEY = "decisions"
-_TRIES = 20
-_PAUSE = 0.1  # seconds, at the most, and longer with each try
 
 # JSON has no infinities and no NaN: those are written as Prometheus writes them.
 Number = float | str | None
@@ -90,16 +87,9 @@ def append(
 
     Raises Conflict when others are always first.
     """
-    for tries in range(1, _TRIES + 1):
-        try:
-            return _append(cluster, namespace, service, decisions, manager)
-        except Conflict as error:
-            if tries == _TRIES:
-                raise Conflict(
-                    f"others wrote the decisions of {service} first, {_TRIES} times in a row: {error}"
-                ) from error
-            sleep(random.uniform(0, _PAUSE * tries))
-    raise AssertionError("unreachable")
+    return insist(
+        lambda: _append(cluster, namespace, service, decisions, manager), f"the decisions of {service}", sleep=sleep
+    )
 
 
 def _append(
@@ -109,23 +99,9 @@ def _append(
     history = read(found)
     last = history[-1].number if history else 0
     numbered = tuple(replace(entry, number=last + at) for at, entry in enumerate(decisions, 1))
-    labels = {
-        "app.kubernetes.io/name": service,
-        "app.kubernetes.io/part-of": "opsforge",
-        "app.kubernetes.io/managed-by": "opsforge",
-        "opsforge.dev/component": "decisions",
-    }
-    wanted: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name(service), "namespace": namespace, "labels": labels},
-        "data": {_KEY: _written((*history, *numbered))},
-    }
-    if found is None:
-        cluster.create(wanted, manager=manager)
-    else:
-        wanted["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
-        cluster.replace(wanted, manager=manager)
+    metadata = {"name": name(service), "namespace": namespace, "labels": labels(service, "decisions")}
+    wanted = {"metadata": metadata, "data": {_KEY: _written((*history, *numbered))}}
+    save(cluster, found, wanted, manager=manager, dry_run=False)
     return numbered
 
 
@@ -161,8 +137,7 @@ def table(decisions: Sequence[Decision]) -> list[str]:
         )
         for entry in reversed(decisions)
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned(rows)
 
 
 def shown(value: Number) -> str:

@@ -42,7 +42,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._conditions impo
 from ansible_collections.opsforge.platform.plugins.module_utils._decisions import Decision, Number
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Invalid, PlatformError, Unreachable
 from ansible_collections.opsforge.platform.plugins.module_utils._parallel import each
-from ansible_collections.opsforge.platform.plugins.module_utils._releases import Writer
+from ansible_collections.opsforge.platform.plugins.module_utils._records import Writer
 from ansible_collections.opsforge.platform.plugins.module_utils._switch import Clock
 
 MANAGER = "opsforge-gate"

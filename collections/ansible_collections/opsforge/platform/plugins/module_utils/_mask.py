@@ -16,8 +16,9 @@ CHANGED = "<hidden, changed>"
 _WORD = r"(?:pass(?:word|wd|phrase)?|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credentials?|dsn)"
 # A name ends in the secret word (DB_PASSWORD, adminPassword); `secretName` and `token_file` only point at one.
 _NAME = re.compile(rf"(?:^|[a-z0-9._-]){_WORD}s?$", re.IGNORECASE)
-_LINE = re.compile(rf"([\w.-]*{_WORD}[\"']?\s*[:=]\s*)(?=\S)([^\r\n]+)", re.IGNORECASE)
-_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+@", re.IGNORECASE)
+# Both start where a word does: from each of its letters anew, a long word would cost the square of its length.
+_LINE = re.compile(rf"((?<![\w.-])[\w.-]*{_WORD}[\"']?\s*[:=]\s*)(?=\S)([^\r\n]+)", re.IGNORECASE)
+_URL = re.compile(r"((?<![a-z0-9+.-])[a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+@", re.IGNORECASE)
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _SHORTEST = 6  # shorter values are ordinary words, and blotting them out everywhere hides the message
 

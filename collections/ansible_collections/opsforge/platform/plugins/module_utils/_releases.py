@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Conflict, Invalid
+from ansible_collections.opsforge.platform.plugins.module_utils._records import Writer, aligned, labels, save
 
 KEPT = 50
 RELEASE = "release"
@@ -36,16 +37,6 @@ class Release:
     approved_by: str = ""
     # The services of one joint release, in the order in which they got their traffic, with a space between.
     together: str = ""
-
-
-class Writer(Protocol):
-    """The part of a cluster's client that recording needs."""
-
-    def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None: ...
-
-    def create(self, obj: dict[str, Any], *, manager: str = ...) -> dict[str, Any]: ...
-
-    def replace(self, obj: dict[str, Any], *, manager: str = ...) -> dict[str, Any]: ...
 
 
 def name(service: str) -> str:
@@ -96,24 +87,10 @@ def append(cluster: Writer, namespace: str, service: str, release: Release, *, m
     history = read(found)
     if (history[-1].number if history else 0) != release.number - 1:
         raise Conflict(f"somebody else recorded a release of {service} first")
-    labels = {
-        "app.kubernetes.io/name": service,
-        "app.kubernetes.io/part-of": "opsforge",
-        "app.kubernetes.io/managed-by": "opsforge",
-        "opsforge.dev/component": "releases",
-    }
     lines = [json.dumps(asdict(entry)) for entry in (*history, release)[-KEPT:]]
-    wanted = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name(service), "namespace": namespace, "labels": labels},
-        "data": {_KEY: "\n".join(lines) + "\n"},
-    }
-    if found is None:
-        cluster.create(wanted, manager=manager)
-    else:
-        wanted["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]  # type: ignore[index]
-        cluster.replace(wanted, manager=manager)
+    metadata = {"name": name(service), "namespace": namespace, "labels": labels(service, "releases")}
+    wanted = {"metadata": metadata, "data": {_KEY: "\n".join(lines) + "\n"}}
+    save(cluster, found, wanted, manager=manager, dry_run=False)
 
 
 def tell(cluster: Writer, namespace: str, service: str, uid: str, release: Release, *, manager: str) -> None:
@@ -171,5 +148,4 @@ def table(history: Sequence[Release]) -> list[str]:
         )
         for entry in reversed(history)
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned(rows)
