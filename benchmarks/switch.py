@@ -8,10 +8,15 @@ ours              the logic of blue_green_switch, in this process: all its looks
 kubectl_patch     `kubectl patch service` with the same selector, and nothing else
 kubernetes_core   an `ansible` command with kubernetes.core.k8s; its rival is `ours_ansible`, the same with our module
 rolling_update    a new template in the slot in use (`kubectl set env`), pods replaced one by one, with a preStop
+argo              a promotion of Argo Rollouts and its undo, on a copy of the service (benchmarks/_argo.py says how)
 
 Every time counts from the decision, which is when the arm begins: `first_new_seconds` to the first answer of the new
 version, `last_old_seconds` to the last one of the old. Ansible's start is part of the two arms that have it, and shown
-alone as `start_seconds`. A ratio compares medians of `last_old_seconds`, when the old version is out of use.
+alone as `start_seconds`. A ratio compares medians of `last_old_seconds`, when the old version is out of use; against
+Argo Rollouts also by way, `ratio_vs_argo_release` and `ratio_vs_argo_rollback`.
+
+`--requests 1000000 --rate 500` lets `ours` go on until it has moved traffic under so many requests, with the turns of
+the other arms spread over the time: that takes fifty minutes.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import shutil
 import signal
@@ -27,14 +33,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from benchmarks import _argo
 from benchmarks._load import Load, Request, lateness
-from benchmarks._report import CHECKOUT, Report, bootstrap_ratio, median, p99
+from benchmarks._moves import BenchmarkError, Move, record, see, summarize
+from benchmarks._report import CHECKOUT, Report
+from benchmarks._rivals import RivalsMissing
 from loadtests.entrance import NoEntrance, entrance
 
 sys.path.insert(0, str(CHECKOUT / "collections"))
@@ -45,94 +55,21 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import P
 from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch, Wish  # noqa: E402
 
 LIMIT_SECONDS = 30 * 60
+# A generator is replaced by a fresh one when it has run so long.
+LOAD_SECONDS = 5 * 60
 # How long an arm is watched after it is done: the last old answer is late if it comes at all.
 WATCH_SECONDS = 2.0
 # A generator that is later than this, at twice the rate, would measure itself.
 LATE_SECONDS_MAX = 0.1
 # An old answer later than this is named, with when its request was sent.
 LATE_ANSWER_SECONDS = 1.0
+# What an autoscaler's kind calls its limits.
+LIMITS = {
+    "ScaledObject": ("minReplicaCount", "maxReplicaCount"),
+    "HorizontalPodAutoscaler": ("minReplicas", "maxReplicas"),
+}
 ROLLING_VARIABLE = "OPSFORGE_VERSION"
 SECOND_VERSION = "2.1.0"
-
-
-class BenchmarkError(Exception):
-    """The switch could not be measured; the text says why."""
-
-
-@dataclass(frozen=True)
-class Move:
-    """One time that traffic moved; moments are seconds of the monotonic clock."""
-
-    arm: str
-    # Part of the body of each answer of the old and of the new version.
-    old: str
-    new: str
-    decided: float
-    watched_until: float
-    is_rollback: bool = False
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the clients saw of one move."""
-
-    requests: int
-    lost: int
-    first_new: float | None
-    last_old: float
-    # The request that the last old answer was for: it may have left before the decision.
-    last: Request | None = None
-
-
-def see(move: Move, requests: list[Request]) -> Seen:
-    """Read from the answers what a move did. Requests count for the move in whose time they were due."""
-    ours = [request for request in requests if move.decided <= request.due < move.watched_until]
-    new = [request.ended for request in ours if move.new in request.body]
-    # An answer on its way at the decision is the old version's good right; the last one still counts.
-    # After the watch the traffic moves on, and what was old may be new again.
-    old = [r for r in requests if move.old in r.body and move.decided <= r.ended < move.watched_until]
-    last = max(old, key=lambda request: request.ended, default=None)
-    return Seen(
-        requests=len(ours),
-        lost=sum(request.is_lost for request in ours),
-        first_new=min(new) - move.decided if new else None,
-        last_old=last.ended - move.decided if last else 0.0,
-        last=last,
-    )
-
-
-def record(report: Report, move: Move, seen: Seen) -> None:
-    """Add what was seen of a move to the report. Raises BenchmarkError if the traffic never moved."""
-    if seen.first_new is None:
-        raise BenchmarkError(f"{move.arm}: the new version ({move.new}) never answered")
-    report.sample(move.arm, "first_new_seconds", seen.first_new, "s")
-    report.sample(move.arm, "last_old_seconds", seen.last_old, "s")
-    report.sample(move.arm, "requests", seen.requests, "requests")
-    report.sample(move.arm, "lost", seen.lost, "requests")
-    if move.is_rollback:
-        report.sample(move.arm, "rollback_seconds", seen.first_new, "s")
-
-
-def summarize(report: Report) -> None:
-    """Fill in the summary from the samples."""
-    ours = {
-        name: report.samples("ours", name) for name in ("first_new_seconds", "last_old_seconds", "rollback_seconds")
-    }
-    every = [arm for arm in report.arms if report.samples(arm, "requests")]
-    report.summary["requests"] = round(sum(report.samples("ours", "requests")))
-    report.summary["lost"] = round(sum(report.samples("ours", "lost")))
-    report.summary["requests_all_arms"] = round(sum(sum(report.samples(arm, "requests")) for arm in every))
-    report.summary["first_new_seconds_p50"] = median(ours["first_new_seconds"])
-    report.summary["last_old_seconds_p99"] = p99(ours["last_old_seconds"])
-    report.summary["rollback_seconds_p50"] = median(ours["rollback_seconds"])
-    for key, rival, own in (
-        ("kubectl_patch", "kubectl_patch", "ours"),
-        ("rolling_update", "rolling_update", "ours"),
-        ("kubernetes_core", "kubernetes_core", "ours_ansible"),
-        ("argo", "argo", "ours"),
-    ):
-        theirs, mine = report.samples(rival, "last_old_seconds"), report.samples(own, "last_old_seconds")
-        report.summary[f"ratio_vs_{key}"] = bootstrap_ratio(theirs, mine)[0] if theirs and mine else None
 
 
 @dataclass(frozen=True)
@@ -187,10 +124,21 @@ class Site:
         wanted = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
         self.ansible("kubernetes.core.k8s", {"kubeconfig": self.kubeconfig, "definition": wanted})
 
-    def autoscale(self, sizes: dict[str, int]) -> None:
-        """Set the limits of the autoscaler."""
-        kind = ("autoscaling/v2", "HorizontalPodAutoscaler")
-        self.cluster.patch(*kind, self.service, self.namespace, {"spec": sizes}, manager="opsforge-service")
+    def limits(self) -> tuple[int, int] | None:
+        """How many pods the autoscaler gives the service, at the least and at the most; None without one."""
+        kind = self.state().scaler
+        live = self.cluster.get(*kind, self.service, self.namespace) if kind else None
+        if kind is None or live is None:
+            return None
+        low, high = (live["spec"][name] for name in LIMITS[kind[1]])
+        return low, high
+
+    def limit(self, low: int, high: int) -> None:
+        """Set these, where they are written: what a ScaledObject keeps is not ours to write."""
+        kind = self.state().scaler
+        if kind:
+            body = {"spec": dict(zip(LIMITS[kind[1]], (low, high), strict=True))}
+            self.cluster.patch(*kind, self.service, self.namespace, body, manager="opsforge-service")
 
     def hold(self, sizes: dict[str, int]) -> None:
         """Give slots these sizes, and wait for them."""
@@ -228,13 +176,53 @@ def version_words(version: str) -> str:
     return f'"version":"{version}"'
 
 
+class Traffic:
+    """One load at a time, on one address, and all that came of its requests."""
+
+    def __init__(self, rate: float, seconds: float, folder: Path) -> None:
+        self._rate, self._until, self._folder = rate, time.monotonic() + seconds, folder
+        self._loads: list[Load] = []
+        self._running = ExitStack()
+        self._url, self._since = "", 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._running.close()
+
+    def to(self, url: str, age: float = 0.0) -> None:
+        """Send requests there from now on; a load that is there already goes on if it is no older than this."""
+        if url == self._url and time.monotonic() - self._since < age and self.is_running:
+            return
+        self._running.close()
+        self._url, self._since = url, time.monotonic()
+        seconds = self._until - time.monotonic()
+        load = Load(url, self._rate, seconds, self._folder / f"load-{len(self._loads)}")
+        self._loads.append(self._running.enter_context(load))
+        time.sleep(WATCH_SECONDS)  # the first connections
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is load."""
+        return bool(self._loads) and self._loads[-1].is_running
+
+    def requests(self) -> Iterator[Request]:
+        """All requests that ended so far."""
+        return chain.from_iterable(load.requests() for load in self._loads)
+
+
 class Arms:
     """The moves of each arm, taken in turns; every move starts from the slot in use."""
 
-    def __init__(self, site: Site, report: Report, load: Load) -> None:
-        self._site, self._report, self._load = site, report, load
+    def __init__(self, site: Site, report: Report, traffic: Traffic, url: str) -> None:
+        self._site, self._report, self._traffic, self._url = site, report, traffic, url
         self.moves: list[Move] = []
         self._rolled = 0
+
+    def load(self) -> None:
+        """Have the service under load, and by no generator that is old: it keeps all memory that it ever had."""
+        self._traffic.to(self._url, LOAD_SECONDS)
 
     def switch(self, arm: str, act: Callable[[str], Any], *, is_rollback: bool = False) -> Any:
         """Move the traffic to the other slot by an act, and watch."""
@@ -266,18 +254,29 @@ class Arms:
         self._site.roll(self._site.serving().name, new)
         self._watch(Move("rolling_update", version_words(old), version_words(new), decided, 0))
 
+    def argo(self, rollout: _argo.Rollout) -> None:
+        """A promotion and its undo, under a load of its own; the new version's pods are there before."""
+        rollout.preview()
+        self._traffic.to(self._url.replace(f"/{self._site.service}/", f"{rollout.path}/"))
+        first, newest = version_words(rollout.FIRST), version_words(rollout.newest)
+        for act, old, new in ((rollout.promote, first, newest), (rollout.undo, newest, first)):
+            decided = time.monotonic()
+            act()
+            self._watch(Move("argo", old, new, decided, 0, is_rollback=new == first))
+        rollout.rest()
+
     def _version(self) -> str:
         return f"bench-{self._rolled}" if self._rolled else self._site.serving().version
 
     def _watch(self, move: Move) -> None:
+        done = time.monotonic()
         time.sleep(WATCH_SECONDS)
-        if not self._load.is_running:
+        if not self._traffic.is_running:
             raise BenchmarkError(
-                f"the load ended in the middle of {move.arm}: {LIMIT_SECONDS} s are over, or nobody answered any more"
+                f"the load ended in the middle of {move.arm}: its time is over, or nobody answered any more"
             )
-        until = time.monotonic()
-        self.moves.append(Move(move.arm, move.old, move.new, move.decided, until, move.is_rollback))
-        print(f"  {move.arm}: {until - move.decided - WATCH_SECONDS:.1f} s", file=sys.stderr, flush=True)
+        self.moves.append(replace(move, watched_until=time.monotonic()))
+        print(f"  {move.arm}: {done - move.decided:.1f} s", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -289,11 +288,10 @@ def left_as_found(site: Site) -> Iterator[None]:
     before = site.state()
     serving = site.serving()
     record = site.cluster.get("v1", "ConfigMap", _releases.name(site.service), site.namespace)
-    scaler = site.cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", site.service, site.namespace)
-    sizes = {name: scaler["spec"][name] for name in ("minReplicas", "maxReplicas")} if scaler else {}
+    limits = site.limits()
     try:
-        if scaler:
-            site.autoscale(dict.fromkeys(sizes, serving.replicas))
+        if limits:
+            site.limit(serving.replicas, serving.replicas)
         site.hold({slot: serving.replicas for slot in before.slots})
         yield
     finally:
@@ -301,8 +299,8 @@ def left_as_found(site: Site) -> Iterator[None]:
         if ROLLING_VARIABLE in json.dumps((live or {}).get("spec", {})):
             site.roll(serving.name, "")
         site.ours(serving.name, back=False)
-        if scaler:
-            site.autoscale(sizes)
+        if limits:
+            site.limit(*limits)
         site.hold({slot.name: slot.replicas for slot in before.slots.values()})
         if record:
             site.cluster.patch(
@@ -310,23 +308,50 @@ def left_as_found(site: Site) -> Iterator[None]:
             )
 
 
-def measure(site: Site, report: Report, load: Load, *, switches: int, rollings: int, commands: int) -> list[Move]:
+@dataclass(frozen=True)
+class Turns:
+    """In how many rounds there are, and in how many of them each arm but ours has its turn."""
+
+    rounds: int
+    patches: int
+    commands: int
+    rollings: int
+    promotions: int
+
+    @classmethod
+    def of(cls, chosen: argparse.Namespace) -> Self:
+        """Read them from the command line. A round of ours is watched twice."""
+        pairs = max(chosen.switches // 2, 1)
+        rounds = max(pairs, math.ceil(chosen.requests / chosen.rate / WATCH_SECONDS / 2))
+        return cls(rounds, pairs, chosen.commands, chosen.rollings, chosen.promotions)
+
+    def has(self, times: int, number: int) -> bool:
+        """Whether an arm with so many turns has one in this round, the first being 0: they are spread evenly."""
+        return number * times % self.rounds < times
+
+
+def measure(arms: Arms, site: Site, report: Report, turns: Turns, rollout: _argo.Rollout | None) -> None:
     """Let the arms take turns until each has its number of moves."""
-    arms = Arms(site, report, load)
-    rounds = max(switches // 2, 1)
-    for number in range(rounds):
-        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    for number in range(turns.rounds):
+        print(f"round {number + 1} of {turns.rounds}", file=sys.stderr, flush=True)
+        arms.load()
         arms.ours()
-        arms.there_and_back("kubectl_patch", site.patch)
-        if number < commands:
+        if turns.has(turns.patches, number):
+            arms.there_and_back("kubectl_patch", site.patch)
+        if turns.has(turns.commands, number):
             arms.there_and_back("kubernetes_core", site.ansible_core)
             arms.there_and_back("ours_ansible", site.ansible_ours)
             start = time.monotonic()
             site.ansible("ansible.builtin.ping", {"data": "pong"})
             report.sample("ours_ansible", "start_seconds", time.monotonic() - start, "s")
-        if number < rollings:
+        if turns.has(turns.rollings, number):
             arms.roll()
-    return arms.moves
+        if rollout and turns.has(turns.promotions, number):
+            try:
+                arms.argo(rollout)
+            except _argo.ArgoError as error:  # a rival that fails halfway costs nobody else's figures
+                report.skip("argo", f"after {number} of {turns.rounds} rounds: {error}")
+                rollout = None
 
 
 def find_kubectl() -> str:
@@ -357,8 +382,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("--switches", type=int, default=20, help="moves of the arms that cost little")
     parser.add_argument("--rollings", type=int, default=4, help="rolling updates")
     parser.add_argument("--commands", type=int, default=4, help="rounds of the two arms that start Ansible")
+    parser.add_argument("--promotions", type=int, default=6, help="rounds of Argo Rollouts; 0 goes without it")
+    parser.add_argument("--requests", type=int, default=0, help="switch on until ours saw so many requests")
     parser.add_argument("--rate", type=float, default=300, help="requests per second")
-    parser.add_argument("--short", action="store_true", help="4 switches, one rolling update, one round of commands")
+    parser.add_argument("--short", action="store_true", help="two rounds of ours, one of each other arm")
     parser.add_argument("--url", help="what is asked; by default the service, through the entrance of the platform")
     parser.add_argument("--service", default="auth")
     parser.add_argument("--namespace", default="apps")
@@ -367,7 +394,7 @@ def options() -> argparse.Namespace:
     chosen = parser.parse_args()
     chosen.url = chosen.url or f"http://{entrance(name)}/{chosen.service}/info"
     if chosen.short:
-        chosen.switches, chosen.rollings, chosen.commands = 4, 1, 1
+        chosen.switches, chosen.rollings, chosen.commands, chosen.promotions = 4, 1, 1, 1
     return chosen
 
 
@@ -378,7 +405,7 @@ def main() -> None:
     try:
         chosen = options()
         run(chosen, report)
-    except (BenchmarkError, NoEntrance, PlatformError, subprocess.TimeoutExpired) as error:
+    except (BenchmarkError, _argo.ArgoError, NoEntrance, PlatformError, subprocess.TimeoutExpired) as error:
         sys.exit(f"switch: {error}")
     report.finish()
 
@@ -393,28 +420,38 @@ def run(chosen: argparse.Namespace, report: Report) -> None:
         if late > LATE_SECONDS_MAX:
             raise BenchmarkError(f"the machine is too busy: the load generator alone is {late:.2f} s late at p99")
         second_version(site, CHECKOUT / "playbooks", chosen.version)
-        with (
-            left_as_found(site),
-            Load(chosen.url, chosen.rate, LIMIT_SECONDS, Path(folder) / "load") as load,
-        ):
-            time.sleep(WATCH_SECONDS)  # the first connections
-            numbers = {"switches": chosen.switches, "rollings": chosen.rollings, "commands": chosen.commands}
-            moves = measure(site, report, load, **numbers)
-        requests = list(load.requests())
-    for move in moves:
-        seen = see(move, requests)
-        record(report, move, seen)
-        if seen.last and seen.last_old > LATE_ANSWER_SECONDS and move.arm in ("ours", "kubectl_patch"):
-            sent = seen.last.sent - move.decided
-            kind = "kept" if seen.last.kept else "new"
+        seconds = LIMIT_SECONDS + 2 * chosen.requests / chosen.rate
+        with left_as_found(site), ExitStack() as stack, Traffic(chosen.rate, seconds, Path(folder)) as traffic:
+            rollout = bring_argo(site, report, Path(folder) / "argo", stack) if chosen.promotions else None
+            arms = Arms(site, report, traffic, chosen.url)
+            measure(arms, site, report, Turns.of(chosen), rollout)
+        seen = see(arms.moves, traffic.requests())
+        lost = [request for request in traffic.requests() if request.is_lost]
+    for move, one in zip(arms.moves, seen, strict=True):
+        record(report, move, one)
+        if one.last and one.last_old > LATE_ANSWER_SECONDS and move.arm in ("ours", "kubectl_patch"):
+            sent = one.last.sent - move.decided
+            kind = "kept" if one.last.kept else "new"
             print(
-                f"{move.arm}: an old answer after {seen.last_old:.2f} s, sent at {sent:.2f} s, {kind}", file=sys.stderr
+                f"{move.arm}: an old answer after {one.last_old:.2f} s, sent at {sent:.2f} s, {kind}", file=sys.stderr
             )
-    for request in requests:
-        if request.is_lost:
-            print(f"lost: {request.line().strip()}", file=sys.stderr)
+    for request in lost:
+        print(f"lost: {request.line().strip()}", file=sys.stderr)
     summarize(report)
-    report.skip("argo", "Argo Rollouts is not part of the platform, and its controller was not installed for this run")
+    if not chosen.promotions:
+        report.skip("argo", "it was not asked for")
+    report.summary["lost_between_moves"] = len(lost) - sum(one.lost for one in seen)
+
+
+def bring_argo(site: Site, report: Report, log: Path, stack: ExitStack) -> _argo.Rollout | None:
+    """The Rollout, until the stack ends; None, and why in the report, where it can't be had."""
+    serving = site.serving()
+    original = _argo.Original(site.cluster, site.namespace, site.service, serving.name, serving.replicas)
+    try:
+        return stack.enter_context(_argo.rollout(original, site.kubeconfig, log))
+    except (_argo.ArgoError, RivalsMissing, PlatformError) as error:
+        report.skip("argo", str(error))
+        return None
 
 
 if __name__ == "__main__":

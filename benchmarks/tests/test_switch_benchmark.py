@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import copy
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from benchmarks import _load, switch
+from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
+from benchmarks import _argo, _load, _moves, switch
 from benchmarks._load import Request
+from benchmarks._moves import BenchmarkError, Move, Seen
 from benchmarks._report import Report
-from benchmarks.switch import BenchmarkError, Move, Seen
 
 OLD, NEW = '"slot":"blue"', '"slot":"green"'
 
@@ -34,29 +39,50 @@ REQUESTS = [
 
 
 def test_what_clients_saw_of_a_move() -> None:
-    seen = switch.see(MOVE, REQUESTS)
+    (seen,) = _moves.see([MOVE], REQUESTS)
     assert (seen.requests, seen.lost) == (5, 1)
     assert seen.first_new == pytest.approx(0.15)
     assert seen.last_old == pytest.approx(0.3)
 
 
+def test_moves_back_and_forth_are_told_apart() -> None:
+    back = Move("ours", NEW, OLD, decided=13.0, watched_until=16.0, is_rollback=True)
+    there, again = _moves.see([MOVE, back], [*REQUESTS, request(13.1, 13.4, NEW), request(16.5, 16.6, NEW)])
+    assert (there.requests, there.last_old) == (5, pytest.approx(0.3))
+    assert (again.requests, again.lost) == (2, 0)
+    assert again.first_new == pytest.approx(0.6)
+    assert again.last_old == pytest.approx(0.4)
+
+
 def test_traffic_that_never_moved_is_no_measurement() -> None:
-    seen = switch.see(MOVE, [request(10.1, 10.2, OLD)])
+    (seen,) = _moves.see([MOVE], [request(10.1, 10.2, OLD)])
     assert seen.first_new is None
     with pytest.raises(BenchmarkError, match="never answered"):
-        switch.record(Report("switch"), MOVE, seen)
+        _moves.record(Report("switch"), MOVE, seen)
 
 
 def test_a_ratio_above_one_says_that_ours_is_faster() -> None:
     report = Report("switch")
     for arm, seconds in (("ours", 0.1), ("kubectl_patch", 0.3)):
         move = Move(arm, OLD, NEW, 0, 1, is_rollback=True)
-        switch.record(report, move, Seen(requests=300, lost=0, first_new=seconds / 2, last_old=seconds))
-    switch.summarize(report)
+        _moves.record(report, move, Seen(requests=300, lost=0, first_new=seconds / 2, last_old=seconds))
+    _moves.summarize(report)
     assert report.summary["ratio_vs_kubectl_patch"] == pytest.approx(3)
     assert report.summary["ratio_vs_argo"] is None
     assert (report.summary["requests"], report.summary["lost"]) == (300, 0)
     assert report.summary["rollback_seconds_p50"] == pytest.approx(0.05)
+
+
+def test_a_release_and_a_rollback_are_also_compared_apart() -> None:
+    report = Report("switch")
+    for arm, release, rollback in (("ours", 0.2, 0.1), ("argo", 0.1, 0.2)):
+        for is_rollback, seconds in ((False, release), (True, rollback)):
+            move = Move(arm, OLD, NEW, 0, 1, is_rollback)
+            _moves.record(report, move, Seen(requests=300, lost=0, first_new=seconds, last_old=seconds))
+    _moves.summarize(report)
+    assert report.summary["ratio_vs_argo"] == pytest.approx(1)
+    assert report.summary["ratio_vs_argo_release"] == pytest.approx(0.5)
+    assert report.summary["ratio_vs_argo_rollback"] == pytest.approx(2)
 
 
 def test_a_line_of_the_log_is_read_as_it_was_written() -> None:
@@ -89,3 +115,61 @@ def test_load_on_a_target_that_is_down_ends_by_itself(tmp_path: Path, monkeypatc
     requests = [Request.parse(line) for line in log.read_text().splitlines()]
     assert 20 < len(requests) < 200
     assert all(found.is_lost for found in requests)
+
+
+@pytest.mark.parametrize(("rounds", "times"), [(10, 4), (500, 6), (3, 3), (1, 1), (2, 0)])
+def test_an_arm_has_its_turns_and_they_are_spread_evenly(rounds: int, times: int) -> None:
+    turns = switch.Turns(rounds, 0, 0, 0, 0)
+    had = [number for number in range(rounds) if turns.has(times, number)]
+    assert len(had) == times
+    assert all(rounds // times <= after - before <= -(-rounds // times) for before, after in pairwise(had))
+
+
+def test_a_run_for_so_many_requests_has_the_rounds_for_them() -> None:
+    chosen = argparse.Namespace(switches=20, commands=4, rollings=4, promotions=6, requests=0, rate=500.0)
+    assert switch.Turns.of(chosen).rounds == 10
+    chosen.requests = 1_000_000
+    turns = switch.Turns.of(chosen)
+    assert turns.rounds * 2 * switch.WATCH_SECONDS * chosen.rate >= chosen.requests
+    assert turns.patches == 10
+
+
+POD = {
+    "metadata": {"labels": {"app.kubernetes.io/name": "auth", "opsforge.dev/slot": "blue"}},
+    "spec": {
+        "containers": [{"name": "auth", "env": [{"name": "OPSFORGE_VERSION", "value": "bench-1"}, {"name": "OTHER"}]}],
+        "topologySpreadConstraints": [{"labelSelector": {"matchLabels": {"app.kubernetes.io/name": "auth"}}}],
+    },
+}
+LIVE = {
+    "Deployment": {"template": POD},
+    "Service": {"ports": [{"port": 80}], "selector": {"app.kubernetes.io/name": "auth"}},
+    "NetworkPolicy": {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "auth"}}},
+    "HTTPRoute": {"rules": [{"filters": ["rewrite"], "matches": ["/auth"], "backendRefs": ["auth"]}]},
+}
+
+
+class Live:
+    """A cluster that has one object of each kind."""
+
+    def get(self, api_version: str, kind: str, name: str, namespace: str) -> dict[str, Any]:
+        return {"spec": copy.deepcopy(LIVE[kind])}
+
+
+def test_the_rollout_of_argo_is_the_service_again_and_gets_none_of_its_traffic() -> None:
+    original = _argo.Original(cast(Cluster, Live()), "apps", "auth", "blue", 2)
+    template = _argo.named(original.template(), "auth", "argo-7")
+    objects = {(one["kind"], one["metadata"]["namespace"]): one for one in original.objects(template)}
+    rollout = objects["Rollout", "apps"]["spec"]
+    labels = rollout["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/name"] != "auth"
+    assert "opsforge.dev/slot" not in labels
+    assert labels.items() >= rollout["selector"]["matchLabels"].items()
+    assert rollout["template"]["spec"]["containers"][0]["env"] == [
+        {"name": "OTHER"},
+        {"name": "OPSFORGE_VERSION", "value": "argo-7"},
+    ]
+    assert objects["Service", "apps"]["spec"]["selector"].items() <= labels.items()
+    (rule,) = objects["HTTPRoute", "apps"]["spec"]["rules"]
+    assert rule["filters"] == ["rewrite"]
+    assert rule["backendRefs"] == [{"name": rollout["strategy"]["blueGreen"]["activeService"], "port": 80}]
