@@ -38,7 +38,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     while True:
         seen = newest(folders)
-        subprocess.run([sys.executable, "-m", module, "migrate"], check=False)
+        # Nobody can go back to another version here.
+        subprocess.run([sys.executable, "-m", module, "migrate", "--contract"], check=False)
         running = subprocess.Popen([sys.executable, "-m", module, *arguments])
         # A service that can't start waits for the change that lets it.
         while newest(folders) == seen:

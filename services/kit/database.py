@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
 from pydantic import Field, SecretStr, field_validator
@@ -27,6 +27,9 @@ class DatabaseSettings(Settings):
 
     database_url: SecretStr
     database_pool: int = Field(default=5, ge=1, le=50, description="Connections kept; twice as many when busy.")
+    migrations: Literal["run", "wait"] = Field(
+        default="run", description="Whether the command `migrate` writes the schema, or waits until somebody has."
+    )
 
     @field_validator("database_url")
     @classmethod

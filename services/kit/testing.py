@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -162,8 +163,59 @@ def schema_differences(url: str, package: str) -> list[Any]:
             for table in mapper.tables:
                 if home == package or (home == "kit" and table.name in present):
                     table.to_metadata(wanted)  # type: ignore[attr-defined]
-        found: list[Any] = compare_metadata(MigrationContext.configure(connection), wanted)
+        ours = {"include_name": lambda name, kind, _: kind != "table" or name != "alembic_contracts"}
+        found: list[Any] = compare_metadata(MigrationContext.configure(connection, opts=ours), wanted)
     return found
+
+
+_NARROWS = re.compile(
+    r"\bDROP (TABLE|COLUMN|TYPE|VIEW|SEQUENCE|FUNCTION|DEFAULT)\b|\bRENAME\b|\bSET NOT NULL\b|\bTRUNCATE\b|\bTYPE \w+"
+    r"|\bADD (CONSTRAINT|CHECK|UNIQUE|PRIMARY KEY|FOREIGN KEY)\b|^CREATE UNIQUE INDEX\b"
+    r"|\bADD COLUMN (?!.*\bDEFAULT\b).*\bNOT NULL\b"
+)
+_TABLE = re.compile(
+    r"^(?:CREATE(?: UNLOGGED)?|ALTER|DROP) TABLE (?:IF (?:NOT )?EXISTS )?(?:ONLY )?(\S+)|\bINDEX \S+ ON (\S+)"
+)
+
+
+def hasty_revisions(url: str, package: str) -> list[str]:
+    """Run the migrations of `package` on the empty database at `url`; return what takes away and does not say so.
+
+    That is what narrows a table of an earlier revision, by the statements that the database gets. A revision that says
+    its phase itself is believed.
+    """
+    from sqlalchemy import Engine, event
+
+    from kit.migrations import migrate, scripts_of
+
+    sent: list[str] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(" ".join(statement.split()))
+
+    found = []
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        for script in scripts_of(package):
+            sent.clear()
+            migrate(url, package, to=script.revision, contract=True)
+            if not hasattr(script.module, "phase"):
+                found += [f"{script.revision}: {statement}" for statement in _narrowing(sent)]
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+    return found
+
+
+def _narrowing(statements: Iterable[str]) -> Iterable[str]:
+    """What of one revision's statements narrows a table that it did not make itself."""
+    made = set()
+    for statement in (part.strip() for text in statements for part in text.split(";")):
+        named = _TABLE.search(statement)
+        table = (named[1] or named[2]).split("(")[0] if named else None
+        if statement.startswith("CREATE") and " TABLE " in statement:
+            made.add(table)
+        elif table not in made and _NARROWS.search(statement):
+            yield statement
 
 
 def tables(url: str) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"])
+given = context.config.attributes
+context.configure(connection=given["connection"], on_version_apply=given["on_version_apply"])
 with context.begin_transaction():
     context.run_migrations()

@@ -34,7 +34,7 @@ def await_pods(
 ) -> None:
     """Wait for the slot's Deployment, until a moment of the monotonic clock.
 
-    Raises NotReady and TimedOut with the pods' own words, behind `otherwise`: how things stay then.
+    Raises NotReady and TimedOut with the pods' own words, between `otherwise`, how things stay then, and what to do.
     """
     metadata = {"name": deployment(state.service, slot), "namespace": state.namespace}
     wanted = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}
@@ -44,8 +44,15 @@ def await_pods(
             raise TimedOut(f"Deployment {metadata['name']} is not ready after {options.timeout:.0f} s")
         wait_ready(cluster, [wanted], left, clock)
     except (NotReady, TimedOut) as error:
-        raise type(error)(f"{otherwise}: {error}", **error.facts) from error
+        raise type(error)(f"{otherwise}: {error}\n{_advice(state, slot)}", **error.facts) from error
     clock.sleep(options.interval)
+
+
+def _advice(state: State, slot: str) -> str:
+    """What to do about a slot that does not become ready."""
+    if slot == state.active:
+        return f"it is in use: go back with ansible-playbook playbooks/rollback.yml -e service={state.service}"
+    return "nothing has to be undone: mend the version and release it again"
 
 
 def see_answers(cluster: Cluster, state: State, slot: str, options: Patience, otherwise: str) -> Sequence[str]:
