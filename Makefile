@@ -3,7 +3,7 @@ PLAY = .venv/bin/ansible-playbook
 COLLECTION = collections/ansible_collections/opsforge/platform
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: site down test lint unit api services scenarios platform bench load lock
+.PHONY: site down test lint unit api services scenarios platform thorough bench load lock
 
 site: .venv/ready
 	$(PLAY) playbooks/site.yml
@@ -33,6 +33,10 @@ scenarios: .venv/ready
 
 platform: .venv/ready
 	pytest -m site
+
+# Proofs that take minutes each, on the platform of `make site`.
+thorough: .venv/ready
+	pytest -m thorough molecule/*/tests
 
 bench: .venv/ready
 	python -m benchmarks.$(NAME) $(ARGS)

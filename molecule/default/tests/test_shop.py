@@ -163,7 +163,9 @@ def _done(customer: Customer, job: str) -> dict[str, Any] | None:
 def all_running(site: Site) -> bool:
     pods = site.cluster.list("v1", "Pod", "apps")
     return all(
-        any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", [])) for pod in pods
+        any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+        for pod in pods
+        if pod["status"].get("phase") != "Succeeded"  # migrations, which end
     )
 
 

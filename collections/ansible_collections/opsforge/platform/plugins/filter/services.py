@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from ansible_collections.opsforge.platform.plugins.module_utils._services import complaints
+from ansible_collections.opsforge.platform.plugins.module_utils._services import complaints, order
 
 
 class FilterModule:
     """What Ansible looks for."""
 
-    def filters(self) -> dict[str, Callable[[Mapping[str, Any]], list[str]]]:
+    def filters(self) -> dict[str, Callable[..., list[str]]]:
         """Return the filters by name."""
-        return {"service_complaints": complaints}
+        return {"service_complaints": complaints, "service_order": order}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -113,6 +113,31 @@ def complaints(services: Mapping[str, Any]) -> list[str]:
         for name, entry in services.items()
         for mistake in _mistakes(services, entry, name)
     ]
+
+
+def order(services: Mapping[str, Any], chosen: Iterable[str]) -> list[str]:
+    """The chosen services, each behind what it calls and behind the owner of its database, however indirectly.
+
+    Services that call each other in a circle, and those that have nothing to do with each other, come as the inventory
+    has them.
+    """
+    found: dict[str, None] = {}
+    path: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in found or name in path or name not in services:
+            return
+        path.add(name)
+        entry = services[name]
+        for needed in (*entry.get("calls", ()), entry.get("database_of")):
+            if needed is not None:
+                visit(needed)
+        found[name] = None
+
+    for name in services:
+        visit(name)
+    wanted = set(chosen)
+    return [name for name in found if name in wanted]
 
 
 def _mistakes(services: Mapping[str, Any], entry: Any, name: str) -> Iterator[str]:

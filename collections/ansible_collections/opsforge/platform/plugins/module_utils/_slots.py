@@ -278,6 +278,7 @@ def described(state: State) -> dict[str, Any]:
         "autoscaler": state.scaler[1] if state.scaler else None,
         "autoscaler_follows": state.scaled,
         "history": [asdict(entry) for entry in state.history],
+        "released": asdict(undone) if (undone := _releases.before(state.history)) else None,
         "summary": [_sentence(state, slot) for slot in state.slots.values()],
         "table": _releases.table(state.history),
     }

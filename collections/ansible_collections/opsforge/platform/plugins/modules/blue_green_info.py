@@ -168,6 +168,10 @@ history:
   type: list
   elements: dict
   returned: success
+released:
+  description: The last release that was not a rollback, which a rollback undoes; null without one.
+  type: dict
+  returned: success
 summary:
   description: Each slot in one line.
   type: list

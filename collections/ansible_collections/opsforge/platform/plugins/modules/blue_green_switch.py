@@ -162,6 +162,10 @@ timings:
   description: Moments C(*_at) as seconds since the epoch, durations C(*_seconds); the patch only if traffic moved.
   type: dict
   returned: success
+release:
+  description: Number of the newest record of its releases, 0 if there is none.
+  type: int
+  returned: success
 drained:
   description: Pods of the former slot that heard that they should close connections, of how many.
   type: str
@@ -224,6 +228,9 @@ def main() -> None:
         module.fail_json(msg=str(error), **error.facts)
     for pod, why in result["unheard"].items():
         module.warn(f"pod {pod} was not told to change its connections: {why}")
+    if "record" in result["steps"]:
+        # Where nobody may write events, and long after the cluster forgot them.
+        module.log(f"{params['namespace']}/{params['service']}: traffic is on {result['active']} {result['version']}")
     module.exit_json(**result)
 
 

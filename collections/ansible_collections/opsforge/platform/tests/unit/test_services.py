@@ -17,7 +17,7 @@ from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 from ansible.vars.manager import VariableManager
 
-from ansible_collections.opsforge.platform.plugins.module_utils._services import KEYS, complaints
+from ansible_collections.opsforge.platform.plugins.module_utils._services import KEYS, complaints, order
 
 COLLECTION = Path(__file__).parents[2]
 CHECKOUT = COLLECTION.parents[3]
@@ -213,6 +213,33 @@ class TestEnvironment:
         for (kind, _), found in rendered(environment).items():
             assert kind != "Service" or "selector" not in found["spec"]
             assert kind != "Deployment" or "replicas" not in found["spec"]
+
+
+CHAIN = {
+    "worker": {"database_of": "jobs"},
+    "orders": {"calls": ["auth", "catalog"]},
+    "catalog": {"calls": ["auth"]},
+    "auth": {},
+    "jobs": {"calls": ["auth"]},
+    "left": {"calls": ["right"]},
+    "right": {"calls": ["left"]},
+}
+
+
+@pytest.mark.parametrize(
+    "chosen, found",
+    [
+        (["orders", "catalog", "auth"], ["auth", "catalog", "orders"]),
+        (["worker", "jobs"], ["jobs", "worker"]),
+        (["orders", "auth"], ["auth", "orders"]),
+        (["worker", "auth"], ["auth", "worker"]),
+        (["left", "right"], ["right", "left"]),
+        (["nobody"], []),
+        ([], []),
+    ],
+)
+def test_a_joint_release_goes_from_callee_to_caller(chosen: list[str], found: list[str]) -> None:
+    assert order(CHAIN, chosen) == found
 
 
 def limits(environment: str, name: str) -> Object:

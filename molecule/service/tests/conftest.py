@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A service as its releases are tried on it: by the playbooks that people use, and as it stands in the cluster."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.opsforge.platform.plugins.module_utils import _slots
+from ansible_collections.opsforge.platform.plugins.module_utils._image import SOURCES_LABEL
+from ansible_collections.opsforge.platform.plugins.module_utils._incidents import Desk, Wish
+from ansible_collections.opsforge.platform.plugins.modules import incident
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+CHECKOUT = Path(__file__).parents[3]
+HTTP_NODE_PORT = 30080
+ROUTE = ("gateway.networking.k8s.io/v1", "HTTPRoute")
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of the shop."""
+
+    site: Site
+    name: str
+
+    def play(self, playbook: str, **extra: Any) -> subprocess.CompletedProcess[str]:
+        """Run one of the release playbooks."""
+        words = json.dumps({"service": self.name, **extra})
+        return self._run("ansible-playbook", f"{CHECKOUT}/playbooks/{playbook}.yml", "-e", words)
+
+    def done(self, playbook: str, **extra: Any) -> str:
+        """Run one that has to succeed, and return what it said."""
+        run = self.play(playbook, **extra)
+        assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
+        return run.stdout
+
+    def refused(self, playbook: str, *words: str, **extra: Any) -> None:
+        """Run one that has to fail and to say these words."""
+        _is_refusal(self.play(playbook, **extra), *words)
+
+    def module_refused(self, module: str, *words: str, **arguments: Any) -> None:
+        """The same for one of the modules by itself."""
+        kubeconfig = str(self.site.state_dir / "kubeconfig")
+        given = {"kubeconfig": kubeconfig, "namespace": "apps", "service": self.name, **arguments}
+        run = self._run("ansible", "localhost", "-m", f"opsforge.platform.{module}", "-a", json.dumps(given))
+        _is_refusal(run, *words)
+
+    def _run(self, command: str, *words: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
+        program = str(Path(sys.executable).with_name(command))
+        return subprocess.run([program, *words], cwd=CHECKOUT, env=env, capture_output=True, text=True, check=False)
+
+    def state(self) -> _slots.State:
+        return _slots.read(self.site.cluster, "apps", self.name)
+
+    def serving(self) -> tuple[str, str]:
+        """Slot and version in use."""
+        slot = self.state().serving
+        assert slot is not None
+        return slot.name, slot.version
+
+    def idle(self) -> str:
+        """The slot that is not in use."""
+        return _slots.other(self.serving()[0])
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Those of its route."""
+        route = self.site.cluster.get(*ROUTE, self.name, "apps")
+        assert route is not None
+        rules: list[dict[str, Any]] = route["spec"]["rules"]
+        return rules
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """What the gate decided so far."""
+        found = self.site.cluster.get("v1", "ConfigMap", f"{self.name}-decisions", "apps")
+        assert found is not None
+        return [json.loads(line) for line in found["data"]["decisions"].splitlines()]
+
+    def incidents(self, key: str) -> list[dict[str, Any]]:
+        """Those that were opened with this key, oldest first."""
+        wish = {name: spec.get("default") for name, spec in incident.ARGUMENT_SPEC.items()}
+        desk = Desk(self.site.cluster, "apps")
+        found = desk.run(Wish.of({**wish, "state": "report", "key": key}, user="test"))["incidents"]
+        assert isinstance(found, list)
+        return found
+
+    def url(self, path: str) -> str:
+        """Where a path of the service is reached through the entrance."""
+        return f"http://{self.site.published(HTTP_NODE_PORT)}/{self.name}{path}"
+
+    def prepare(self) -> None:
+        """Have another version wait in the idle slot."""
+        version = self.serving()[1]
+        self.done("release", version=f"{version.removesuffix('-waits')}-waits", promote=False)
+
+
+def _is_refusal(run: subprocess.CompletedProcess[str], *words: str) -> None:
+    said = " ".join((run.stdout + run.stderr).split())
+    assert run.returncode != 0, said[-2000:]
+    for word in words:
+        assert word in said, said[-3000:]
+
+
+@pytest.fixture
+def catalog(site: Site) -> Service:
+    return Service(site, "catalog")
+
+
+Flaw = Callable[[str, dict[str, str]], str]
+
+
+@pytest.fixture
+def flaw(catalog: Service) -> Iterator[Flaw]:
+    """Push a version that is the one in use but for these files (path in services/: text), and return its name."""
+    site = catalog.site
+
+    def push(word: str, files: dict[str, str]) -> str:
+        version = f"{catalog.serving()[1]}-{word}"
+        port = ["docker", "port", f"{site.platform}-registry", "5000/tcp"]
+        registry = subprocess.run(port, check=True, capture_output=True, text=True).stdout.split()[0]
+        image = f"{registry}/registry.opsforge.dev/opsforge/{catalog.name}"
+        copies = [f"COPY {number} /app/{path}" for number, path in enumerate(files)]
+        # It must not say that it was made from what is in this checkout, or it is made again from that.
+        lines = [f"FROM {image}:{catalog.serving()[1]}", *copies, f"LABEL {SOURCES_LABEL}=", ""]
+        texts = {"Dockerfile": "\n".join(lines)}
+        texts |= {str(number): text for number, text in enumerate(files.values())}
+        context = io.BytesIO()
+        with tarfile.open(fileobj=context, mode="w") as tar:
+            for name, text in texts.items():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(text.encode()), 0o644
+                tar.addfile(entry, io.BytesIO(text.encode()))
+        tag = f"{image}:{version}"
+        build = ["docker", "build", "--tag", tag, "-"]
+        subprocess.run(build, input=context.getvalue(), check=True, capture_output=True)
+        subprocess.run(["docker", "push", tag], check=True, capture_output=True)
+        subprocess.run(["docker", "rmi", tag], check=True, capture_output=True)
+        return version
+
+    yield push
+    # Not one of ours: it has the labels and the bill of the image that it is made from.
+    idle = _slots.deployment(catalog.name, catalog.idle())
+    site.cluster.delete("apps/v1", "Deployment", idle, "apps")
+    site.eventually(lambda: site.cluster.get("apps/v1", "Deployment", idle, "apps") is None, 60)
