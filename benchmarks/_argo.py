@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks._go import program
+from benchmarks._go import Program, program
 from benchmarks._report import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT / "collections"))
@@ -53,6 +53,11 @@ PAUSE_SECONDS = 0.1
 
 class ArgoError(Exception):
     """Argo Rollouts can't be measured, or not any more; the text says why."""
+
+
+def build() -> Program:
+    """The controller, built once. Raises RivalsMissing."""
+    return program("argo", MODULE)
 
 
 @dataclass(frozen=True)
@@ -202,13 +207,13 @@ def _is_active(status: Object) -> bool:
 
 
 @contextmanager
-def controller(program: Path, kubeconfig: str, namespace: str, log: Path) -> Iterator[Callable[[], None]]:
+def controller(path: Path, kubeconfig: str, namespace: str, log: Path) -> Iterator[Callable[[], None]]:
     """Run the controller; what it gives raises ArgoError once the controller has ended."""
     words = ["--kubeconfig", kubeconfig, "--namespace", namespace, "--namespaced", "--leader-elect=false"]
     ports = ["--metricsport=0", "--healthzPort=0"]  # any that is free
     with log.open("wb") as sink:
         # It must not outlive a benchmark that was killed.
-        command = ["setpriv", "--pdeathsig", "TERM", str(program), *words, *ports]
+        command = ["setpriv", "--pdeathsig", "TERM", str(path), *words, *ports]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
 
     def check() -> None:
@@ -227,13 +232,9 @@ def controller(program: Path, kubeconfig: str, namespace: str, log: Path) -> Ite
 
 
 @contextmanager
-def rollout(original: Original, kubeconfig: str, log: Path) -> Iterator[Rollout]:
-    """Bring Argo Rollouts and the Rollout, and take away every trace of them.
-
-    Raises ArgoError, RivalsMissing and PlatformError.
-    """
+def rollout(original: Original, argo: Program, kubeconfig: str, log: Path) -> Iterator[Rollout]:
+    """Bring Argo Rollouts and the Rollout, and take away every trace of them. Raises ArgoError and PlatformError."""
     cluster = original.cluster
-    argo = program("argo", MODULE)
     found = cluster.get(*DEFINITION, "rollouts.argoproj.io")
     if found and not (found["metadata"].get("labels") or {}).items() >= MARK.items():
         raise ArgoError("this cluster has an Argo Rollouts of its own, which a second controller would disturb")

@@ -199,19 +199,24 @@ class Trials:
     def _drained(self, wish: Wish) -> None:
         moment = self._next([drain for drain in DRAINS if drain != "check" or not wish.previous])
         node = self._fullest()
-        drains: list[subprocess.Popen[bytes]] = []
+        drains: list[subprocess.Popen[str]] = []
 
         def begin(kind: str | None) -> None:
             if kind == moment and not drains:
                 drains.append(self._drain(node))
 
         with uncordoned(self._site, node):
-            begin(None)
-            self._switch(wish, before=begin)
-            if not drains:
-                raise BenchmarkError(f"there was no step {moment} to drain {node} at")
-            if drains[0].wait(DRAIN_SECONDS + 10):
-                raise BenchmarkError(f"{node} could not be drained: see above")
+            try:
+                begin(None)
+                self._switch(wish, before=begin)
+                if not drains:
+                    raise BenchmarkError(f"there was no step {moment} to drain {node} at")
+                _, said = drains[0].communicate(timeout=DRAIN_SECONDS + 10)
+                if drains[0].returncode:
+                    raise BenchmarkError(f"{node} could not be drained: {said.strip()}")
+            finally:
+                for run in drains:
+                    run.kill()  # one that has ended already does not mind
         self._site.hold(dict.fromkeys(_slots.SLOTS, self._size))
 
     def _pods(self) -> list[dict[str, Any]]:
@@ -222,12 +227,13 @@ class Trials:
         nodes = [pod["spec"]["nodeName"] for pod in self._pods() if "deletionTimestamp" not in pod["metadata"]]
         return max(sorted(set(nodes)), key=nodes.count)
 
-    def _drain(self, node: str) -> subprocess.Popen[bytes]:
+    def _drain(self, node: str) -> subprocess.Popen[str]:
         """Have the service's pods evicted, and return when the first of them is on its way out."""
         leaving = {pod["metadata"]["name"] for pod in self._pods() if "deletionTimestamp" in pod["metadata"]}
         options = ["--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={DRAIN_SECONDS}s"]
         options += [f"--pod-selector={self._selector}"]
-        run = subprocess.Popen(kubectl(self._site, "drain", node, *options), stdout=subprocess.DEVNULL)
+        command = kubectl(self._site, "drain", node, *options)
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         until = time.monotonic() + DRAIN_SECONDS
         while time.monotonic() < until and run.poll() is None:
             now = {pod["metadata"]["name"] for pod in self._pods() if "deletionTimestamp" in pod["metadata"]}
@@ -310,11 +316,11 @@ def record_moves(report: Hardships, moves: Sequence[Move], requests: Iterable[Re
     for move, seen in zip(moves, see(moves, requests), strict=True):
         if seen.first_new is None:
             raise BenchmarkError(f"{move.arm}: the other slot ({move.new}) never answered")
-        report.sample(move.arm, "first_new_seconds", seen.first_new, "s")
-        report.sample(move.arm, "last_old_seconds", seen.last_old, "s")
+        kind = "rollback" if move.is_rollback else "switch"
+        report.sample(move.arm, f"{kind}_first_new_seconds", seen.first_new, "s")
+        report.sample(move.arm, f"{kind}_last_old_seconds", seen.last_old, "s")
         report.sample(move.arm, "requests", seen.requests, "requests")
         report.sample(move.arm, "lost", seen.lost, "requests")
-        report.sample(move.arm, "is_rollback", int(move.is_rollback), "")
     for request in filter(lambda request: request.is_lost, requests):
         move = [move for move in moves if move.decided <= request.due][-1]
         report.losses.append(
@@ -337,9 +343,8 @@ def summarize(report: Hardships) -> None:
     def total(figure: str, arms: Iterable[str] = SHARES) -> int:
         return round(sum(sum(report.samples(arm, figure)) for arm in arms))
 
-    moves = sum(len(report.samples(arm, "is_rollback")) for arm in SHARES)
-    report.summary["switches"] = moves - total("is_rollback")
-    report.summary["rollbacks"] = total("is_rollback")
+    for summary, kind in (("switches", "switch"), ("rollbacks", "rollback")):
+        report.summary[summary] = sum(len(report.samples(arm, f"{kind}_first_new_seconds")) for arm in SHARES)
     report.summary["requests"] = total("requests")
     report.summary["lost"] = total("lost")
     for arm in SHARES:

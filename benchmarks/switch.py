@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks import _argo
+from benchmarks._go import Program
 from benchmarks._load import Load, Request, lateness
 from benchmarks._moves import BenchmarkError, Move, record, see, summarize
 from benchmarks._report import CHECKOUT, Report
@@ -414,6 +415,7 @@ def run(chosen: argparse.Namespace, report: Report) -> None:
     """Measure as the command line says. Raises BenchmarkError."""
     cluster = connect({"kubeconfig": chosen.kubeconfig})
     site = Site(cluster, chosen.namespace, chosen.service, chosen.kubeconfig, find_kubectl(), 180)
+    argo = build_argo(report) if chosen.promotions else None
     with tempfile.TemporaryDirectory() as folder:
         late = asyncio.run(lateness(chosen.rate * 2, 2, Path(folder) / "lateness"))
         report.sample("load_generator", "late_seconds_p99_at_twice_the_rate", late, "s")
@@ -422,7 +424,7 @@ def run(chosen: argparse.Namespace, report: Report) -> None:
         second_version(site, CHECKOUT / "playbooks", chosen.version)
         seconds = LIMIT_SECONDS + 2 * chosen.requests / chosen.rate
         with left_as_found(site), ExitStack() as stack, Traffic(chosen.rate, seconds, Path(folder)) as traffic:
-            rollout = bring_argo(site, report, Path(folder) / "argo", stack) if chosen.promotions else None
+            rollout = bring_argo(site, report, argo, Path(folder) / "argo", stack) if argo else None
             arms = Arms(site, report, traffic, chosen.url)
             measure(arms, site, report, Turns.of(chosen), rollout)
         seen = see(arms.moves, traffic.requests())
@@ -443,13 +445,22 @@ def run(chosen: argparse.Namespace, report: Report) -> None:
     report.summary["lost_between_moves"] = len(lost) - sum(one.lost for one in seen)
 
 
-def bring_argo(site: Site, report: Report, log: Path, stack: ExitStack) -> _argo.Rollout | None:
+def build_argo(report: Report) -> Program | None:
+    """The controller, before anything is measured or held; None, and why in the report, where it can't be had."""
+    try:
+        return _argo.build()
+    except RivalsMissing as error:
+        report.skip("argo", str(error))
+        return None
+
+
+def bring_argo(site: Site, report: Report, argo: Program, log: Path, stack: ExitStack) -> _argo.Rollout | None:
     """The Rollout, until the stack ends; None, and why in the report, where it can't be had."""
     serving = site.serving()
     original = _argo.Original(site.cluster, site.namespace, site.service, serving.name, serving.replicas)
     try:
-        return stack.enter_context(_argo.rollout(original, site.kubeconfig, log))
-    except (_argo.ArgoError, RivalsMissing, PlatformError) as error:
+        return stack.enter_context(_argo.rollout(original, argo, site.kubeconfig, log))
+    except (_argo.ArgoError, PlatformError) as error:
         report.skip("argo", str(error))
         return None
 

@@ -106,6 +106,14 @@ class Service:
         version = self.serving()[1]
         self.done("release", version=f"{version.removesuffix('-waits')}-waits", promote=False)
 
+    def empty(self) -> str:
+        """Have no Deployment in the idle slot, and return its name."""
+        slot = self.idle()
+        where = ("apps/v1", "Deployment", _slots.deployment(self.name, slot), "apps")
+        self.site.cluster.delete(*where)
+        self.site.eventually(lambda: self.site.cluster.get(*where) is None)
+        return slot
+
 
 def _is_refusal(run: subprocess.CompletedProcess[str], *words: str) -> None:
     said = " ".join((run.stdout + run.stderr).split())
@@ -152,6 +160,4 @@ def flaw(catalog: Service) -> Iterator[Flaw]:
 
     yield push
     # Not one of ours: it has the labels and the bill of the image that it is made from.
-    idle = _slots.deployment(catalog.name, catalog.idle())
-    site.cluster.delete("apps/v1", "Deployment", idle, "apps")
-    site.eventually(lambda: site.cluster.get("apps/v1", "Deployment", idle, "apps") is None, 60)
+    catalog.empty()

@@ -48,23 +48,14 @@ def unmoved(catalog: Service) -> Iterator[None]:
     assert (selector(catalog), catalog.state().history, answering(catalog)) == before
 
 
-@pytest.fixture
-def empty(catalog: Service) -> str:
-    """The idle slot, without a Deployment."""
-    site, slot = catalog.site, catalog.idle()
-    name = _slots.deployment("catalog", slot)
-    site.cluster.delete("apps/v1", "Deployment", name, "apps")
-    site.eventually(lambda: site.cluster.get("apps/v1", "Deployment", name, "apps") is None)
-    return slot
-
-
 def test_a_slot_that_there_is_not(catalog: Service) -> None:
     choices = "value of slot must be one of: blue, green, got: purple"
     catalog.refused("rollback", choices, service_rollback_slot="purple")
     catalog.module_refused("blue_green_switch", choices, slot="purple")
 
 
-def test_a_slot_that_holds_nothing(catalog: Service, empty: str) -> None:
+def test_a_slot_that_holds_nothing(catalog: Service) -> None:
+    empty = catalog.empty()
     nothing = f"slot {empty} of catalog has no Deployment catalog-{empty}"
     catalog.refused("rollback", nothing, service_rollback_slot=empty)
     catalog.module_refused("blue_green_switch", nothing, slot=empty)
@@ -78,6 +69,7 @@ def test_an_image_that_nobody_pushed(catalog: Service) -> None:
     catalog.refused("release", *why, version=version, service_registry_push="", **SOON)
 
 
+@pytest.mark.thorough
 def test_a_version_that_crashes_when_it_starts(catalog: Service, flaw: Flaw) -> None:
     slot, idle = catalog.serving()[0], catalog.idle()
     source = (CHECKOUT / "services" / APP).read_text()
@@ -88,12 +80,17 @@ def test_a_version_that_crashes_when_it_starts(catalog: Service, flaw: Flaw) -> 
     catalog.module_refused("blue_green_switch", *said, slot=idle, timeout=25)
 
 
+@pytest.mark.thorough
 def test_a_version_that_never_becomes_ready(catalog: Service, flaw: Flaw) -> None:
     slot = catalog.serving()[0]
     source = (CHECKOUT / "services" / MANAGEMENT).read_text()
     assert READY in source
     version = flaw("unready", {MANAGEMENT: source.replace(READY, NEVER)})
-    why = "0 of", "Readiness probe failed: HTTP probe failed with statuscode: 503", ADVICE
+    why = (
+        f"Deployment apps/catalog-{catalog.idle()}",
+        "Readiness probe failed: HTTP probe failed with statuscode: 503",
+        ADVICE,
+    )
     said = f"traffic of catalog stays on {slot}", *why
     catalog.refused("release", *said, version=version, **SOON)
 
@@ -129,17 +126,23 @@ def test_nobody_who_could_judge(catalog: Service, waiting: str, policy: str) -> 
     catalog.module_refused("metric_gate", *why, what_to_do, slot=waiting, **options)
 
 
-def test_an_image_that_is_gone_since(catalog: Service, waiting: str) -> None:
-    """Its version waits, and when traffic should come there is nothing to start more pods from."""
+@pytest.fixture
+def pruned(catalog: Service, waiting: str) -> Iterator[str]:
+    """The idle slot, whose version waits, and whose image is gone since: nothing starts pods from it."""
     cluster, where = catalog.site.cluster, ("apps/v1", "Deployment", _slots.deployment("catalog", waiting), "apps")
     live = cluster.get(*where)
     assert live is not None
     containers = live["spec"]["template"]["spec"]["containers"]
     containers[0]["image"] = "registry.opsforge.dev/opsforge/catalog:pruned"
     cluster.patch(*where, {"spec": {"template": {"spec": {"containers": containers}}}}, manager="opsforge-test")
-    why = f"traffic of catalog stays on {_slots.other(waiting)}", "catalog:pruned: not found", ADVICE
+    yield waiting
+    catalog.empty()  # a release would not take the image away from whoever wrote it
+
+
+def test_an_image_that_is_gone_since(catalog: Service, pruned: str) -> None:
+    why = f"traffic of catalog stays on {_slots.other(pruned)}", "catalog:pruned: not found", ADVICE
     catalog.refused("promote", *why, service_gate=False, **SOON)
-    catalog.module_refused("blue_green_switch", *why, slot=waiting, timeout=25)
+    catalog.module_refused("blue_green_switch", *why, slot=pruned, timeout=25)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from benchmarks._load import Load, Request
 if TYPE_CHECKING:
     from conftest import Service
 
+pytestmark = pytest.mark.thorough
 PYTHON = "docker.io/library/python:3.11-slim-bookworm"
 # Four times the time between two scrapes.
 MEASURE_SECONDS = 60
@@ -106,7 +107,6 @@ def test_a_share_is_the_share_that_was_named_and_costs_nobody_a_request(
         for weight in (20, 50):
             answer = shift(catalog, weight)
             windows[weight] = (time.monotonic() - MEASURE_SECONDS, time.monotonic())
-            print(answer["served_percent"], answer["samples"], answer["steps"])
             assert (answer["weight"], answer["by"], answer["approximate"]) == (weight, "route", None)
             assert answer["served_percent"] == pytest.approx(weight, abs=NEAR), answer
             assert answer["samples"] > answer["samples_needed"], answer
