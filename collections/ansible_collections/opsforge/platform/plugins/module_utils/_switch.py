@@ -245,8 +245,8 @@ def _towards(state: State, slot: Slot, wish: Wish) -> Step:
             f"slot {state.canary} of {state.service} is a canary with a share of the traffic: end it first with"
             f" ansible-playbook playbooks/rollback.yml -e service={state.service}"
         )
-    # A slot with nobody in it, such as one whose time was over, is brought back, whatever the hurry. Pods that are there
-    # although nobody asks for any are on their way out.
+    # A slot with nobody in it, such as one whose time was over, is brought back, whatever the hurry. Pods that are
+    # there although nobody asks for any are on their way out.
     patient = wish.patient or slot.ready == 0 or slot.replicas == 0
     size = slot.replicas
     if patient:
