@@ -102,7 +102,7 @@ def test_replicas_that_start_together_migrate_once(postgresql: Any) -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(run, range(4)))
     assert [result.returncode for result in results] == [0] * 4, results
-    assert sum('"before": []' in result.stdout for result in results) == 1
+    assert sum('"before": ""' in result.stdout for result in results) == 1
     assert all(postgresql.password not in result.stdout + result.stderr for result in results)
 
 
