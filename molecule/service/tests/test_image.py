@@ -64,13 +64,13 @@ def images(site: Site) -> list[str]:
 
 @pytest.fixture
 def looks(site: Site) -> dict[str, dict[str, Any]]:
-    """What is in each image, read-only and without a network, as in a pod."""
+    """What is in each image, by its name without a digest: read-only and without a network, as in a pod."""
     found = {}
     for image in images(site):
         docker("pull", "--quiet", image)
         limits = ("--rm", "--read-only", "--network=none", "--cap-drop=ALL")
-        found[image] = json.loads(docker("run", *limits, "--entrypoint=python3", image, "-c", LOOK))
-        found[image]["config"] = json.loads(docker("image", "inspect", image))[0]
+        seen = json.loads(docker("run", *limits, "--entrypoint=python3", image, "-c", LOOK))
+        found[image.partition("@")[0]] = {**seen, "config": json.loads(docker("image", "inspect", image))[0]}
     return found
 
 
