@@ -73,9 +73,10 @@ class Wish:
     keep_seconds: float | None = None
     # The moment that this is counted from, in seconds since the epoch.
     now: float = 0.0
-    # What is still to be done once in this run, and whether this run woke the slot.
+    # What is still to be done once in this run, and whether this run asked for the slot's pods or woke it.
     check: bool = True
     drain: bool = True
+    sized: bool = False
     woke: bool = False
 
     @classmethod
@@ -247,7 +248,7 @@ def _towards(state: State, slot: Slot, wish: Wish) -> Step:
         )
     # A slot with nobody in it, such as one whose time was over, is brought back, whatever the hurry. Pods that are
     # there although nobody asks for any are on their way out.
-    patient = wish.patient or slot.ready == 0 or slot.replicas == 0
+    patient = wish.patient or wish.sized or slot.ready == 0 or slot.replicas == 0
     size = slot.replicas
     if patient:
         # The live size of the slot in use, and not a configured one: an autoscaler may have made it ten times as large.
@@ -314,10 +315,10 @@ def _after(state: State, wish: Wish, step: Step) -> tuple[State, Wish]:
 
 
 def _left(wish: Wish, step: Step) -> Wish:
-    """The wish without what is done once a run. Whoever brings a slot up waits for what was asked for."""
+    """The wish without what is done once a run. Whoever asked for pods waits for them."""
     return replace(
         wish,
-        patient=wish.patient or step.kind == SIZE,
+        sized=wish.sized or step.kind == SIZE,
         check=wish.check and step.kind != CHECK,
         drain=wish.drain and step.kind != DRAIN,
         woke=wish.woke or step.kind == WAKE,

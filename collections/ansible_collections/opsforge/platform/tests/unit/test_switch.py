@@ -91,6 +91,18 @@ PINNED = replace(GREEN, image=f"auth:1.1.0@{DIGEST}")
             Step("size", "blue", 2),
             id="back to a slot whose pods are on their way out",
         ),
+        pytest.param(
+            state(replace(BLUE, ready=1), GREEN, active="green", history=(FIRST, SECOND)),
+            replace(ROLLBACK, ready_percent=50, sized=True),
+            Step("wait", "blue", 2),
+            id="who asked for the pods waits for all of them",
+        ),
+        pytest.param(
+            state(MANY, SO_MANY, active="green", history=(FIRST, SECOND)),
+            replace(ROLLBACK, sized=True),
+            Step("switch", "blue"),
+            id="and goes back in one step all the same",
+        ),
         pytest.param(state(active=None, history=()), SEEN, Step("switch", "green"), id="no traffic yet"),
         pytest.param(state(active="green", scaled="blue"), SEEN, Step("aim", "green"), id="killed after the write"),
         pytest.param(state(active="green"), SEEN, Step("drain", "green"), id="killed before the drain"),
