@@ -73,11 +73,12 @@ class Wish:
     keep_seconds: float | None = None
     # The moment that this is counted from, in seconds since the epoch.
     now: float = 0.0
-    # What is still to be done once in this run, and whether this run asked for the slot's pods or woke it.
+    # What is still to be done once in this run, and whether it asked for the slot's pods, woke it, moved the traffic.
     check: bool = True
     drain: bool = True
     sized: bool = False
     woke: bool = False
+    moved: bool = False
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Wish:
@@ -214,6 +215,9 @@ def plan(state: State, wish: Wish) -> Step:
         return Step(AIM, name)
     if not state.recorded:
         return Step(DRAIN if wish.drain else RECORD, name)
+    # Back from between two slots there is nothing to record; but who has to close connections may be another one.
+    if wish.moved and wish.drain:
+        return Step(DRAIN, name)
     idle = state.slots.get(other(name))
     if idle and idle.replicas and not state.canary and _is_over(state, idle, wish):
         # Somebody may be about to go back to it. The Service decides who was first: stopping is announced there, and
@@ -301,7 +305,7 @@ def _after(state: State, wish: Wish, step: Step) -> tuple[State, Wish]:
     if step.kind == SPREAD:
         return replace(state, spread={**state.spread, step.slot: step.size}), wish
     if step.kind == SWITCH:
-        return replace(state, active=step.slot, overlapping=False, resting=""), wish
+        return replace(state, active=step.slot, overlapping=False, resting=""), _left(wish, step)
     if step.kind == REST:
         return replace(state, resting=step.slot), wish
     if step.kind == AIM:
@@ -322,6 +326,7 @@ def _left(wish: Wish, step: Step) -> Wish:
         check=wish.check and step.kind != CHECK,
         drain=wish.drain and step.kind != DRAIN,
         woke=wish.woke or step.kind == WAKE,
+        moved=wish.moved or step.kind == SWITCH,
     )
 
 

@@ -103,6 +103,18 @@ PINNED = replace(GREEN, image=f"auth:1.1.0@{DIGEST}")
             Step("switch", "blue"),
             id="and goes back in one step all the same",
         ),
+        pytest.param(
+            state(active="green", history=(FIRST, SECOND)),
+            replace(SEEN, moved=True),
+            Step("drain", "green"),
+            id="back from between two slots, as the record has it",
+        ),
+        pytest.param(
+            state(active="green", history=(FIRST, SECOND)),
+            replace(SEEN, moved=True, drain=False),
+            Step("done", "green"),
+            id="and told so",
+        ),
         pytest.param(state(active=None, history=()), SEEN, Step("switch", "green"), id="no traffic yet"),
         pytest.param(state(active="green", scaled="blue"), SEEN, Step("aim", "green"), id="killed after the write"),
         pytest.param(state(active="green"), SEEN, Step("drain", "green"), id="killed before the drain"),
