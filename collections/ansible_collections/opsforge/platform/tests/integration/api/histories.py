@@ -94,11 +94,9 @@ class Stage:
             self.shop.spread(SLOTS)
 
     def pods(self, slot: str, ready: int | None = None, rolling: bool = False) -> None:
-        """Let so many pods of a slot be ready. One that fails starts again, and then knows of no drain."""
+        """Let so many pods of a slot be ready. One that fails or goes knows of no drain when it is there again."""
         self.shop.run(slot, ready, rolling=rolling)
-        for number, is_ready in enumerate(self.shop.pods[slot]):
-            if not is_ready:
-                self.ledger.draining.discard(self._pod(slot, number))
+        self.ledger.draining.difference_update([pod for pod in self._told(slot) if not self.answers(pod)])
 
     def scale(self, size: int) -> None:
         """The autoscaler wants so many pods in the slot that it follows; it leaves one with none alone."""
@@ -138,6 +136,9 @@ class Stage:
 
     def drained(self, slot: str) -> list[str]:
         """Pods of a slot that close their connections."""
+        return [pod for pod in self._told(slot) if self.answers(pod)]
+
+    def _told(self, slot: str) -> list[str]:
         return [pod for pod in self.ledger.draining if pod.startswith(f"{self.shop.service}-{slot}-")]
 
     def _pod(self, slot: str, number: int) -> str:
