@@ -397,7 +397,9 @@ class Histories(RuleBasedStateMachine):
         pods = self.stage.shop.pods[goal.slot]
         if wish.patient or not any(pods):
             return goal if come else None
-        return goal if self.stage.shop.is_ready(goal.slot) else None
+        # One that was stopped has to come back first, whatever of it is still there.
+        shop = self.stage.shop
+        return goal if shop.is_ready(goal.slot) and not shop.is_stopped(goal.slot) else None
 
     def _converge(self) -> None:
         """Everything heals, and the last wish is run again, and once more."""
