@@ -290,32 +290,32 @@ def foresee(state: State, wish: Wish) -> tuple[list[str], State]:
     kinds = []
     while (step := plan(state, wish)).kind != DONE:
         kinds.append(step.kind)
-        state, wish = _after(state, wish, step)
+        state, wish = _after(state, step), _left(wish, step)
     return kinds, state
 
 
-def _after(state: State, wish: Wish, step: Step) -> tuple[State, Wish]:
+def _after(state: State, step: Step) -> State:
     slot = state.slots[step.slot]
     if step.kind == SIZE:
-        return _with(state, replace(slot, replicas=step.size)), _left(wish, step)
+        return _with(state, replace(slot, replicas=step.size))
     if step.kind == WAIT:
-        return _with(state, replace(slot, ready=step.size, settled=True)), wish
+        return _with(state, replace(slot, ready=step.size, settled=True))
     if step.kind == OVERLAP:
-        return replace(state, overlapping=True), wish
+        return replace(state, overlapping=True)
     if step.kind == SPREAD:
-        return replace(state, spread={**state.spread, step.slot: step.size}), wish
+        return replace(state, spread={**state.spread, step.slot: step.size})
     if step.kind == SWITCH:
-        return replace(state, active=step.slot, overlapping=False, resting=""), _left(wish, step)
+        return replace(state, active=step.slot, overlapping=False, resting="")
     if step.kind == REST:
-        return replace(state, resting=step.slot), wish
+        return replace(state, resting=step.slot)
     if step.kind == AIM:
-        return replace(state, scaled=step.slot), wish
+        return replace(state, scaled=step.slot)
     if step.kind == RECORD:
         entry = _releases.following(state.history, slot.name, slot.version, slot.image, time="", by="", drained="")
-        return replace(state, history=(*state.history, entry)), wish
+        return replace(state, history=(*state.history, entry))
     if step.kind == STOP:
-        return _with(state, replace(slot, replicas=0, ready=0, pods=())), wish
-    return state, _left(wish, step)
+        return _with(state, replace(slot, replicas=0, ready=0, pods=()))
+    return state
 
 
 def _left(wish: Wish, step: Step) -> Wish:
