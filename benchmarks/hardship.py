@@ -40,15 +40,15 @@ from benchmarks._report import CHECKOUT, RESULTS, Figure, Report
 from benchmarks.switch import (
     LATE_SECONDS_MAX,
     LOAD_SECONDS,
-    SECOND_VERSION,
     WATCH_SECONDS,
     Site,
     Traffic,
     find_kubectl,
+    parse,
     second_version,
     slot_words,
 )
-from loadtests.entrance import NoEntrance, entrance
+from loadtests.entrance import NoEntrance
 
 sys.path.insert(0, str(CHECKOUT / "collections"))
 
@@ -353,21 +353,13 @@ def summarize(report: Hardships) -> None:
 
 def options() -> argparse.Namespace:
     """The command line."""
-    name = os.environ.get("OPSFORGE_PLATFORM") or "opsforge"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="a switch and a rollback each; spread over all")
     parser.add_argument("--short", action="store_true", help="two rounds of each")
     parser.add_argument("--only", nargs="+", choices=SHARES, default=SHARES, help="these kinds, as often as of all")
     parser.add_argument("--add", action="store_true", help="to the results that there are")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--rate", type=float, default=300, help="requests per second")
-    parser.add_argument("--service", default="auth")
-    parser.add_argument("--namespace", default="apps")
-    parser.add_argument("--version", default=SECOND_VERSION, help="version to release when there is one slot only")
-    parser.add_argument("--kubeconfig", default=str(CHECKOUT / ".state" / name / "kubeconfig"))
-    chosen = parser.parse_args()
-    chosen.url = f"http://{entrance(name)}/{chosen.service}/info"
-    return chosen
+    return parse(parser)
 
 
 def main() -> None:

@@ -376,17 +376,10 @@ def second_version(site: Site, playbook: Path, version: str) -> None:
     site.command(command, str(playbook / "rollback.yml"), "-e", f"service={site.service}")
 
 
-def options() -> argparse.Namespace:
-    """The command line."""
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line, with what every benchmark of a switch is told: which service, where, and its load."""
     name = os.environ.get("OPSFORGE_PLATFORM") or "opsforge"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--switches", type=int, default=20, help="moves of the arms that cost little")
-    parser.add_argument("--rollings", type=int, default=4, help="rolling updates")
-    parser.add_argument("--commands", type=int, default=4, help="rounds of the two arms that start Ansible")
-    parser.add_argument("--promotions", type=int, default=6, help="rounds of Argo Rollouts; 0 goes without it")
-    parser.add_argument("--requests", type=int, default=0, help="switch on until ours saw so many requests")
     parser.add_argument("--rate", type=float, default=300, help="requests per second")
-    parser.add_argument("--short", action="store_true", help="two rounds of ours, one of each other arm")
     parser.add_argument("--url", help="what is asked; by default the service, through the entrance of the platform")
     parser.add_argument("--service", default="auth")
     parser.add_argument("--namespace", default="apps")
@@ -394,6 +387,19 @@ def options() -> argparse.Namespace:
     parser.add_argument("--kubeconfig", default=str(CHECKOUT / ".state" / name / "kubeconfig"))
     chosen = parser.parse_args()
     chosen.url = chosen.url or f"http://{entrance(name)}/{chosen.service}/info"
+    return chosen
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--switches", type=int, default=20, help="moves of the arms that cost little")
+    parser.add_argument("--rollings", type=int, default=4, help="rolling updates")
+    parser.add_argument("--commands", type=int, default=4, help="rounds of the two arms that start Ansible")
+    parser.add_argument("--promotions", type=int, default=6, help="rounds of Argo Rollouts; 0 goes without it")
+    parser.add_argument("--requests", type=int, default=0, help="switch on until ours saw so many requests")
+    parser.add_argument("--short", action="store_true", help="two rounds of ours, one of each other arm")
+    chosen = parse(parser)
     if chosen.short:
         chosen.switches, chosen.rollings, chosen.commands, chosen.promotions = 4, 1, 1, 1
     return chosen
