@@ -7,7 +7,7 @@ the release record's. Whoever dies in the middle leaves a state that the next re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -32,7 +32,13 @@ class Reader(Protocol):
     def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None: ...
 
     def list(
-        self, api_version: str, kind: str, namespace: str | None = None, labels: Mapping[str, str] | str | None = None
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | str | None = None,
+        *,
+        since: str = "",
     ) -> list[dict[str, Any]]: ...
 
 
@@ -132,13 +138,18 @@ def read(cluster: Reader, namespace: str, service: str) -> State:
     """Read a service's state; raises NotFound without a Service, Invalid for a selector that no slot explains.
 
     The record is read first and the Service last: whoever moves traffic in between makes the Service newer than the
-    record, never older, and a record written on such a look is refused.
+    record, never older, and a record written on such a look is refused. The pods are those that the Deployments count
+    by then, or newer: to ask for the newest would make each look wait for the server to be sure of it.
     """
-    labels = {NAME_LABEL: service}
     history = _releases.read(cluster.get("v1", "ConfigMap", _releases.name(service), namespace))
-    pods = cluster.list("v1", "Pod", namespace, labels)
-    deployments = cluster.list("apps/v1", "Deployment", namespace, labels)
-    slots = _slots(service, deployments, pods)
+    asked = {slot: cluster.get("apps/v1", "Deployment", deployment(service, slot), namespace) for slot in SLOTS}
+    deployments = {slot: found for slot, found in asked.items() if found}
+    newest = max((found["metadata"].get("resourceVersion", "") for found in deployments.values()), key=_age, default="")
+    pods = cluster.list("v1", "Pod", namespace, {NAME_LABEL: service}, since=newest) if deployments else []
+    slots = {
+        slot: _slot(slot, found, [pod for pod in pods if _labels(pod).get(SLOT_LABEL) == slot])
+        for slot, found in deployments.items()
+    }
     scaler, follows = _scaler(cluster, namespace, service)
     target = follows["spec"]["scaleTargetRef"]["name"] if follows else ""
     found = cluster.get("v1", "Service", service, namespace)
@@ -194,18 +205,9 @@ def _spread(cluster: Reader, namespace: str, service: str, slots: Mapping[str, S
     return {slot.name: len(ready.intersection(slot.pods)) for slot in slots.values()}
 
 
-def _slots(
-    service: str, deployments: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]
-) -> dict[str, Slot]:
-    by_name = {found["metadata"]["name"]: found for found in deployments}
-    pods = list(pods)
-    return {
-        name: _slot(
-            name, by_name[deployment(service, name)], [pod for pod in pods if _labels(pod).get(SLOT_LABEL) == name]
-        )
-        for name in SLOTS
-        if deployment(service, name) in by_name
-    }
+def _age(resource_version: str) -> int:
+    """Orders the resource versions of one server."""
+    return int(resource_version) if resource_version.isdecimal() else 0
 
 
 def _slot(name: str, found: Mapping[str, Any], pods: list[Mapping[str, Any]]) -> Slot:

@@ -69,6 +69,7 @@ class FakeCluster:
         labels: Mapping[str, str] | str | None = None,
         *,
         fields: Mapping[str, str] | str | None = None,
+        since: str = "",
     ) -> Objects:
         self.calls.append(("list", kind, namespace or ""))
         self._kind(api_version, kind)
@@ -92,6 +93,7 @@ class FakeCluster:
         *,
         fields: Mapping[str, str] | str | None = None,
         token: str = "",
+        since: str = "",
     ) -> tuple[Objects, str]:
         return self.list(api_version, kind, namespace, labels, fields=fields), ""
 

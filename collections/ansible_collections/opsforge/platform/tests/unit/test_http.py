@@ -174,6 +174,14 @@ def test_pages_are_put_together(pool: Pool, server: Server) -> None:
     assert server.requests[1][1].endswith("&continue=next")
 
 
+def test_a_list_may_be_asked_to_be_no_older_than_what_is_known(pool: Pool, server: Server) -> None:
+    pages = [b'{"metadata": {"continue": "next"}, "items": []}', b'{"items": []}']
+    server.reply = lambda method, path: (200, {}, pages.pop(0))
+    Cluster(pool).list("v1", "Pod", "apps", since="17")
+    asked = [request[1].partition("?")[2] for request in server.requests]
+    assert asked == ["limit=500&resourceVersion=17&resourceVersionMatch=NotOlderThan", "limit=500&continue=next"]
+
+
 def test_warnings_are_collected_once(pool: Pool, server: Server) -> None:
     server.reply = lambda method, path: (200, {"Warning": '299 - "this is \\"old\\""'}, b"{}")
     cluster = Cluster(pool)

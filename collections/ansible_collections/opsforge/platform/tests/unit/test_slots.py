@@ -91,3 +91,29 @@ def test_a_pod_counts_while_it_takes_requests(pod: dict[str, Any], ready: int, n
     found = {"metadata": {}, "spec": {"template": {"spec": {"containers": [{"image": "i"}]}}}}
     slot = _slots._slot("blue", found, [pod])
     assert (slot.ready, slot.pods) == (ready, names)
+
+
+class Counted:
+    """A Service that selects nothing yet, with a Deployment for each slot; keeps what a list must not be older than."""
+
+    def __init__(self, **versions: str) -> None:
+        self.versions, self.since = versions, ""
+
+    def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
+        if kind == "Service":
+            return {"metadata": {}, "spec": {}}
+        slot = name.removeprefix("auth-")
+        if kind != "Deployment" or slot not in self.versions:
+            return None
+        spec = {"template": {"spec": {"containers": [{"image": "i"}]}}}
+        return {"metadata": {"name": name, "resourceVersion": self.versions[slot]}, "spec": spec}
+
+    def list(self, *args: Any, since: str = "", **kwargs: Any) -> list[dict[str, Any]]:
+        self.since = since
+        return []
+
+
+def test_pods_are_no_older_than_the_deployments_that_count_them() -> None:
+    cluster = Counted(blue="99", green="101")
+    assert set(_slots.read(cluster, "apps", "auth").slots) == {"blue", "green"}
+    assert cluster.since == "101"

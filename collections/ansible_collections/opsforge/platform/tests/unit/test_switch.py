@@ -845,6 +845,31 @@ def test_the_record_names_who_approved(apps: Apps) -> None:
     assert _slots.read(apps, "apps", "auth").history[-1].approved_by == "a colleague"
 
 
+def test_the_record_names_who_moved_with_it(apps: Apps) -> None:
+    apps.deploy("blue", "1.0.0")
+    move(apps, Wish(slot="blue"), together="auth orders")
+    assert _slots.read(apps, "apps", "auth").history[-1].together == "auth orders"
+
+
+def test_a_way_back_to_a_stopped_slot_waits_for_each_pod_that_it_asked_for(apps: Apps) -> None:
+    released(apps, "1.0.0", "1.1.0")
+    move(apps, Wish(slot="green", keep_seconds=0))
+    complete = apps.list
+    looks = []
+
+    def one_after_the_other(api_version: str, kind: str, *args: Any, **kwargs: Any) -> list[Object]:
+        found = complete(api_version, kind, *args, **kwargs)
+        size = apps.objects["apps/v1", "Deployment", "apps", "auth-blue"]["spec"]["replicas"]
+        if kind != "Pod" or not size:
+            return found
+        looks.append(kind)
+        return [each for each in found if len(looks) > 1 or each["metadata"]["name"] != "auth-blue-1"]
+
+    apps.list = one_after_the_other  # type: ignore[method-assign]
+    answer = move(apps, Wish(previous=True, patient=False, check=False))
+    assert answer["steps"][:4] == ["size", "wait", "wake", "switch"]
+
+
 def test_preparing_leaves_traffic_and_record_alone(apps: Apps) -> None:
     released(apps, "1.0.0", "1.1.0")
     apps.deploy("blue", "1.2.0")

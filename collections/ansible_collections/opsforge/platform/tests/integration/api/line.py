@@ -23,6 +23,7 @@ EVENTS = ("restart", "edited", "scaled", "blue fails", "green fails")
 READ_TROUBLES = ("stale", "unreachable", "killed before", *EVENTS)
 WRITE_TROUBLES = ("killed before", "killed after", "unreachable", "unanswered", *EVENTS)
 _ADDRESS = re.compile(r"/namespaces/[^/]+/(?P<kind>\w+)(?:/(?P<name>[\w.-]+))?")
+_SINCE = re.compile(r"&resourceVersion=\d+")
 _POD = re.compile(r"/pods/(?P<pod>[\w.-]+):\d+/proxy")
 
 
@@ -41,20 +42,20 @@ class World(Protocol):
 
 
 class Past:
-    """What the server answered to each read before it answered something else."""
+    """What the server answered to each read before it answered something else, whatever it should be newer than."""
 
     def __init__(self) -> None:
         self._answers: dict[str, list[tuple[Answer, int]]] = {}
 
     def keep(self, path: str, answer: Answer, moves: int) -> None:
         """Remember an answer."""
-        known = self._answers.setdefault(path, [])
+        known = self._answers.setdefault(_SINCE.sub("", path), [])
         if not known or known[-1][0].body != answer.body:
             known.append((answer, moves))
 
     def stale(self, path: str) -> tuple[Answer, int] | None:
         """The answer before the newest one."""
-        known = self._answers.get(path, [])
+        known = self._answers.get(_SINCE.sub("", path), [])
         return known[-2] if len(known) > 1 else None
 
 
