@@ -55,12 +55,8 @@ sys.path.insert(0, str(CHECKOUT / "collections"))
 from ansible_collections.opsforge.platform.plugins.module_utils import _releases, _slots  # noqa: E402
 from ansible_collections.opsforge.platform.plugins.module_utils._client import connect  # noqa: E402
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import PlatformError  # noqa: E402
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import (  # noqa: E402
-    Options,
-    Step,
-    Switch,
-    Wish,
-)
+from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch  # noqa: E402
+from ansible_collections.opsforge.platform.plugins.module_utils._traffic import Step, Wish  # noqa: E402
 
 LIMIT_SECONDS = 30 * 60
 DRAIN_SECONDS = 120

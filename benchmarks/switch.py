@@ -53,7 +53,8 @@ sys.path.insert(0, str(CHECKOUT / "collections"))
 from ansible_collections.opsforge.platform.plugins.module_utils import _releases, _slots  # noqa: E402
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect  # noqa: E402
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import PlatformError  # noqa: E402
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch, Wish  # noqa: E402
+from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch  # noqa: E402
+from ansible_collections.opsforge.platform.plugins.module_utils._traffic import Wish  # noqa: E402
 
 LIMIT_SECONDS = 30 * 60
 # A generator is replaced by a fresh one when it has run so long.

@@ -28,7 +28,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
     read,
     selector,
 )
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import WAKING
+from ansible_collections.opsforge.platform.plugins.module_utils._traffic import WAKING
 
 # Who applies the route when no canary runs: the rules are given back to it.
 ROUTE_MANAGER = "opsforge-service"

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _decisions
+from ansible_collections.opsforge.platform.plugins.module_utils._clock import Clock
 from ansible_collections.opsforge.platform.plugins.module_utils._conditions import (
     AFTER,
     BEFORE,
@@ -43,7 +44,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._decisions impor
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Invalid, PlatformError, Unreachable
 from ansible_collections.opsforge.platform.plugins.module_utils._parallel import each
 from ansible_collections.opsforge.platform.plugins.module_utils._records import Writer
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Clock
 
 MANAGER = "opsforge-gate"
 

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from ansible_collections.opsforge.platform.plugins.module_utils._clock import Clock
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Invalid, NotFound
 from ansible_collections.opsforge.platform.plugins.module_utils._mask import mask, mask_text
 from ansible_collections.opsforge.platform.plugins.module_utils._records import Writer, aligned, insist, labels, save
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Clock
 
 MANAGER = "opsforge-incident"
 COMPONENT = "incident"

@@ -37,6 +37,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._canary import (
     plan,
 )
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
+from ansible_collections.opsforge.platform.plugins.module_utils._clock import Clock
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import (
     Conflict,
     Invalid,
@@ -57,7 +58,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
     preview,
     selector,
 )
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import WOKEN_LABEL, Clock
+from ansible_collections.opsforge.platform.plugins.module_utils._traffic import WOKEN_LABEL
 
 MANAGER = "opsforge-canary"
 _LOOKS = (WAIT, CHECK, LISTEN, SETTLE)

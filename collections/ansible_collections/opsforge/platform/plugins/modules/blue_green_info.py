@@ -196,7 +196,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._client import C
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import NotFound, PlatformError
 from ansible_collections.opsforge.platform.plugins.module_utils._parallel import each
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import State, described, placed, read
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Wish, is_settled
+from ansible_collections.opsforge.platform.plugins.module_utils._traffic import Wish, is_settled
 
 ASKED_ARGS = {
     "version": {"type": "str"},

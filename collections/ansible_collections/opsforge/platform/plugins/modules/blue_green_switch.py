@@ -185,7 +185,8 @@ from ansible_collections.opsforge.platform.plugins.module_utils._args import CON
 from ansible_collections.opsforge.platform.plugins.module_utils._client import connect
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import PlatformError
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import SLOTS
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch, Wish
+from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch
+from ansible_collections.opsforge.platform.plugins.module_utils._traffic import Wish
 
 ARGUMENT_SPEC = {
     **CONNECTION_ARGS,

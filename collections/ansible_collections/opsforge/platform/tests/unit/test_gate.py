@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _conditions, _decisions, _gate
+from ansible_collections.opsforge.platform.plugins.module_utils._clock import Clock
 from ansible_collections.opsforge.platform.plugins.module_utils._conditions import (
     AFTER,
     BEFORE,
@@ -36,7 +37,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import F
 from ansible_collections.opsforge.platform.plugins.module_utils._gate import Gate, Options, decide
 from ansible_collections.opsforge.platform.plugins.module_utils._http import Answer
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import Prometheus
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Clock
 
 from .fake_cluster import FakeCluster
 

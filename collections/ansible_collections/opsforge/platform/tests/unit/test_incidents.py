@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _incidents
+from ansible_collections.opsforge.platform.plugins.module_utils._clock import Clock
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Conflict, Invalid, NotFound
 from ansible_collections.opsforge.platform.plugins.module_utils._incidents import (
     APPENDED,
@@ -22,7 +23,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._incidents impor
     Incident,
     Wish,
 )
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Clock
 
 from .fake_cluster import FakeCluster
 

@@ -19,12 +19,14 @@ from hypothesis import HealthCheck, Phase, currently_in_test_context, note, sett
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from ansible_collections.opsforge.platform.plugins.module_utils import _slots, _switch
+from ansible_collections.opsforge.platform.plugins.module_utils import _slots, _traffic
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
+from ansible_collections.opsforge.platform.plugins.module_utils._clock import Clock
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import NotFound, PlatformError, Unreachable
 from ansible_collections.opsforge.platform.plugins.module_utils._http import Pool
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import SLOTS, other
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Clock, Options, Switch, Wish
+from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch
+from ansible_collections.opsforge.platform.plugins.module_utils._traffic import Wish
 
 from .control_plane import ControlPlane
 from .ledger import Ledger, Place, Run
@@ -465,5 +467,5 @@ def play(stage: Stage, *, count: int, seed: int, steps: int = STEPS, shrink: boo
         print_blob=False,
     )
     # So that a slot of three pods is one of the large ones.
-    with mock.patch.object(_switch, "ENDPOINTS_MAX", 2):
+    with mock.patch.object(_traffic, "ENDPOINTS_MAX", 2):
         run_state_machine_as_test(History, settings=chosen)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import SLOTS, VERSION_LABEL, is_ready, selector
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Wish
+from ansible_collections.opsforge.platform.plugins.module_utils._traffic import Wish
 
 Object = dict[str, Any]
 # What of a release may never change once it is recorded.

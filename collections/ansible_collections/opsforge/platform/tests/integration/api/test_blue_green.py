@@ -16,7 +16,8 @@ from ansible_collections.opsforge.platform.plugins.module_utils._client import C
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Conflict
 from ansible_collections.opsforge.platform.plugins.module_utils._objects import parse
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import selector
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch, Wish
+from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch
+from ansible_collections.opsforge.platform.plugins.module_utils._traffic import Wish
 
 from .control_plane import find_file
 from .shop import Shop

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.opsforge.platform.plugins.module_utils import _releases, _switch
+from ansible_collections.opsforge.platform.plugins.module_utils import _releases, _traffic
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
 from ansible_collections.opsforge.platform.plugins.module_utils._releases import Release
 from ansible_collections.opsforge.platform.plugins.module_utils._slots import State
@@ -60,7 +60,7 @@ def _numbered_by_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _without_a_look_at_the_pods(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_switch, "_enough", lambda *_: True)
+    monkeypatch.setattr(_traffic, "_enough", lambda *_: True)
 
 
 def _recorded_before_it_is_true(monkeypatch: pytest.MonkeyPatch) -> None:

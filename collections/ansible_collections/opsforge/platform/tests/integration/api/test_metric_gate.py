@@ -22,11 +22,11 @@ import pytest
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _decisions
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
+from ansible_collections.opsforge.platform.plugins.module_utils._clock import Clock
 from ansible_collections.opsforge.platform.plugins.module_utils._conditions import Condition, Subject
 from ansible_collections.opsforge.platform.plugins.module_utils._decisions import Decision
 from ansible_collections.opsforge.platform.plugins.module_utils._gate import Gate, Options
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import Prometheus
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Clock
 
 from .control_plane import find_binary, free_ports
 

@@ -12,7 +12,8 @@ from ansible_collections.opsforge.platform.plugins.module_utils._apply import Wi
 from ansible_collections.opsforge.platform.plugins.module_utils._apply import ensure_present
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import PlatformError
-from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch, Wish
+from ansible_collections.opsforge.platform.plugins.module_utils._switch import Options, Switch
+from ansible_collections.opsforge.platform.plugins.module_utils._traffic import Wish
 
 from .histories import Stage
 from .ledger import Run
