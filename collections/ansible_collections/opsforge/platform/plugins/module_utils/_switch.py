@@ -209,9 +209,9 @@ class Switch:
             body["metadata"] = {"annotations": {**notes, **({RESTING_ANNOTATION: None} if state.resting else {})}}
         self._service(state, body)
 
-    def _service(self, state: State, body: dict[str, Any]) -> None:
+    def _service(self, state: State, body: dict[str, Any], *, dry_run: bool = False) -> None:
         """Write to the Service as it was when it was looked at: it is the lock of all who move traffic or stop pods."""
-        self._patch("v1", "Service", self.service, expecting(state.resource_version, body))
+        self._patch("v1", "Service", self.service, expecting(state.resource_version, body), dry_run=dry_run)
 
     def _touch(self, state: State, slot: str, body: dict[str, Any], subresource: str | None = None) -> None:
         """Write to a slot's Deployment as it was when it was looked at."""
@@ -260,6 +260,8 @@ class Switch:
     def _record(self, state: State) -> None:
         slot = state.serving
         assert slot is not None
+        # The record and the Service are two objects: the server has to say that traffic is still where it was seen.
+        self._service(state, {}, dry_run=True)
         now = datetime.fromtimestamp(self.clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         entry = _releases.following(
             state.history, slot.name, slot.version, slot.image, time=now, by=self.options.by, drained=self.drained
@@ -271,9 +273,17 @@ class Switch:
             _releases.tell(self.cluster, self.namespace, self.service, state.uid, entry, manager=MANAGER)
 
     def _patch(
-        self, api_version: str, kind: str, name: str, body: dict[str, Any], subresource: str | None = None
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        body: dict[str, Any],
+        *,
+        subresource: str | None = None,
+        dry_run: bool = False,
     ) -> None:
-        self.cluster.patch(api_version, kind, name, self.namespace, body, subresource=subresource, manager=MANAGER)
+        where = (api_version, kind, name, self.namespace)
+        self.cluster.patch(*where, body, subresource=subresource, dry_run=dry_run, manager=MANAGER)
 
     def _answer(self, before: State, after: State) -> dict[str, Any]:
         serving = after.serving

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -517,6 +518,23 @@ def test_a_move_is_announced_once_and_a_refused_announcement_is_no_failure(apps:
     apps.create = create  # type: ignore[method-assign]
     assert move(apps, Wish(previous=True))["active"] == "blue"
     assert apps.history[-1] == ("rollback", "blue", "1.0.0")
+
+
+def test_an_old_look_at_the_service_is_not_recorded(apps: Apps) -> None:
+    released(apps, "1.0.0", "1.1.0")
+    on_green = copy.deepcopy(apps.objects["v1", "Service", "apps", "auth"])
+    move(apps, Wish(previous=True))
+    before, honest = apps.history, apps.get
+
+    def get(api_version: str, kind: str, name: str, *args: Any, **kwargs: Any) -> Object | None:
+        if (kind, name) != ("Service", "auth"):
+            return honest(api_version, kind, name, *args, **kwargs)
+        apps.get = honest  # type: ignore[method-assign]
+        return on_green
+
+    apps.get = get  # type: ignore[method-assign]
+    assert not move(apps, Wish(previous=True, patient=False, check=False))["changed"]
+    assert (apps.selector, apps.history) == (selector("auth", "blue"), before)
 
 
 def test_content_is_a_goal_as_a_version_is(apps: Apps) -> None:

@@ -135,7 +135,8 @@ class Ledger:
         elif kind == "services" and name == self.service:
             run.moves_seen = moves
             chosen = self._chosen(json.loads(body))
-            run.has_arrived = run.has_arrived or any(chosen == {goal.slot} for goal in run.goals)
+            there = [goal.slot for goal in run.goals if self.versions.get(goal.slot) == goal.version]
+            run.has_arrived = run.has_arrived or any(chosen == {slot} for slot in there)
 
     def wrote(self, run: Run, kind: str, name: str, answer: Object) -> None:
         """The server accepted a write of a run and answered with the object as it is now."""

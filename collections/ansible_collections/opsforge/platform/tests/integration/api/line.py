@@ -107,7 +107,7 @@ class Line(Pool):
         answer = self._pool.request(method, path, body, headers, timeout=timeout, repeatable=repeatable)
         if method == "GET":
             return self._read(kind, name, path, answer, trouble)
-        if 200 <= answer.status < 300:
+        if 200 <= answer.status < 300 and "dryRun=" not in path:
             self._ledger.wrote(self._run, kind, name, json.loads(answer.body))
         if trouble == "killed after":
             raise Killed
