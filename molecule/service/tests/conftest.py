@@ -19,7 +19,9 @@ import pytest
 from ansible_collections.opsforge.platform.plugins.module_utils import _slots
 from ansible_collections.opsforge.platform.plugins.module_utils._image import SOURCES_LABEL
 from ansible_collections.opsforge.platform.plugins.module_utils._incidents import Desk, Wish
+from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
 from ansible_collections.opsforge.platform.plugins.modules import incident
+from benchmarks._load import Load
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -97,6 +99,11 @@ class Service:
         assert isinstance(found, list)
         return found
 
+    def prometheus(self) -> Prometheus:
+        """The one that gates ask."""
+        defaults = {name: spec.get("default") for name, spec in PROMETHEUS_ARGS.items()}
+        return Prometheus.of(defaults, self.site.cluster)
+
     def url(self, path: str) -> str:
         """Where a path of the service is reached through the entrance."""
         return f"http://{self.site.published(HTTP_NODE_PORT)}/{self.name}{path}"
@@ -128,6 +135,7 @@ def catalog(site: Site) -> Service:
 
 
 Flaw = Callable[[str, dict[str, str]], str]
+Spoil = Callable[[str, str], str]
 
 
 @pytest.fixture
@@ -161,3 +169,23 @@ def flaw(catalog: Service) -> Iterator[Flaw]:
     yield push
     # Not one of ours: it has the labels and the bill of the image that it is made from.
     catalog.empty()
+
+
+@pytest.fixture
+def spoil(flaw: Flaw) -> Spoil:
+    """Push a version that does something more when it is asked for its list, by a word for it and lines of Python."""
+    route, line = "catalog/products/routes.py", "    words = search.clean(q)\n"
+
+    def push(word: str, lines: str) -> str:
+        source = (CHECKOUT / "services" / route).read_text()
+        assert line in source
+        return flaw(word, {route: source.replace(line, lines + line)})
+
+    return push
+
+
+@pytest.fixture
+def people(catalog: Service, tmp_path: Path) -> Iterator[Load]:
+    """People who look at the list, 100 times a second."""
+    with Load(catalog.url("/products?limit=5"), 100, 500, tmp_path / "load") as load:
+        yield load

@@ -20,7 +20,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._apply import Wi
 from ansible_collections.opsforge.platform.plugins.module_utils._apply import ensure_present
 from ansible_collections.opsforge.platform.plugins.module_utils._canary import ROUTE_MANAGER, Wish
 from ansible_collections.opsforge.platform.plugins.module_utils._fields import owned
-from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
 from ansible_collections.opsforge.platform.plugins.module_utils._shift import Options, Shift
 from benchmarks._load import Load, Request
 
@@ -56,10 +55,8 @@ print(json.dumps(seen))
 def shift(catalog: Service, weight: int, *, measure: int = MEASURE_SECONDS, **wish: Any) -> dict[str, Any]:
     """What the module does, and its answer."""
     cluster = catalog.site.cluster
-    defaults = {name: entry.get("default") for name, entry in PROMETHEUS_ARGS.items()}
-    prometheus = Prometheus.of(defaults, cluster)
     options = Options(measure=measure if weight else 0)
-    return Shift(cluster, "apps", "catalog", options, prometheus=prometheus).run(Wish(weight, **wish))
+    return Shift(cluster, "apps", "catalog", options, prometheus=catalog.prometheus()).run(Wish(weight, **wish))
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,27 +11,15 @@ from ansible_collections.opsforge.platform.plugins.module_utils import _slots
 from benchmarks._load import Load
 
 if TYPE_CHECKING:
-    from conftest import Flaw, Service
+    from conftest import Service, Spoil
 
-CHECKOUT = Path(__file__).parents[3]
-ROUTES = "catalog/products/routes.py"
-GOOD = "    words = search.clean(q)\n"
-BAD = '    import random\n\n    if random.random() < 0.3:\n        raise RuntimeError("a bad release")\n' + GOOD
+BAD = '    import random\n\n    if random.random() < 0.3:\n        raise RuntimeError("a bad release")\n'
 
 
 @pytest.fixture
-def bad_version(flaw: Flaw) -> str:
+def bad_version(spoil: Spoil) -> str:
     """A version three of ten of whose lists are a 500: the one in use, with a line more."""
-    source = (CHECKOUT / "services" / ROUTES).read_text()
-    assert GOOD in source
-    return flaw("bad", {ROUTES: source.replace(GOOD, BAD)})
-
-
-@pytest.fixture
-def people(catalog: Service, tmp_path: Path) -> Iterator[Load]:
-    """People who look at the list, 100 times a second."""
-    with Load(catalog.url("/products?limit=5"), 100, 400, tmp_path / "load") as load:
-        yield load
+    return spoil("bad", BAD)
 
 
 def test_a_release_waits_when_told_to_and_goes_on_when_promoted(catalog: Service) -> None:

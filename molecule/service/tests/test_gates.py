@@ -3,24 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
 from benchmarks._load import Load
 
 if TYPE_CHECKING:
-    from conftest import Flaw, Service
+    from conftest import Flaw, Service, Spoil
 
 pytestmark = pytest.mark.thorough
 CHECKOUT = Path(__file__).parents[3]
-ROUTES, APP = "catalog/products/routes.py", "catalog/app.py"
-GOOD = "    words = search.clean(q)\n"
-SLOW = "    import asyncio\n    import random\n\n    await asyncio.sleep(1.5 * (random.random() < 0.1))\n" + GOOD
-BAD = '    raise RuntimeError("a bad release")\n' + GOOD
+APP = "catalog/app.py"
+SLOW = "    import asyncio\n    import random\n\n    await asyncio.sleep(1.5 * (random.random() < 0.1))\n"
+BAD = '    raise RuntimeError("a bad release")\n'
 # It ends once, some time after its first start: what the container writes to /tmp outlives it.
 RESTARTS = """
 
@@ -39,22 +36,9 @@ _end_once()
 """
 
 
-@pytest.fixture
-def people(catalog: Service, tmp_path: Path) -> Iterator[Load]:
-    """People who look at the list, 100 times a second."""
-    with Load(catalog.url("/products?limit=5"), 100, 300, tmp_path / "load") as load:
-        yield load
-
-
-def routes(words: str) -> dict[str, str]:
-    source = (CHECKOUT / "services" / ROUTES).read_text()
-    assert GOOD in source
-    return {ROUTES: source.replace(GOOD, words)}
-
-
-def test_a_slow_release_is_taken_back_and_nobody_loses_an_answer(catalog: Service, people: Load, flaw: Flaw) -> None:
+def test_a_slow_release_is_taken_back_and_nobody_loses_an_answer(catalog: Service, people: Load, spoil: Spoil) -> None:
     before = catalog.serving()
-    options = {"version": flaw("slow", routes(SLOW)), "service_gate_seconds": 90, "service_gate_unknown": "wait"}
+    options = {"version": spoil("slow", SLOW), "service_gate_seconds": 90, "service_gate_unknown": "wait"}
     catalog.refused("release", f"{options['version']} was not released", "latency_p99_seconds is ", **options)
     assert catalog.serving() == before
     assert {request.status for request in people.requests()} == {200}
@@ -66,9 +50,7 @@ def test_a_version_that_restarts_gets_no_traffic(catalog: Service, flaw: Flaw) -
     catalog.done("release", version=version, promote=False)
     idle = catalog.idle()
 
-    prometheus = Prometheus.of(
-        {name: spec.get("default") for name, spec in PROMETHEUS_ARGS.items()}, catalog.site.cluster
-    )
+    prometheus = catalog.prometheus()
     pods = f'namespace="apps",pod=~"catalog-{idle}-.+"'
     seen = f"min(increase(kube_pod_container_status_restarts_total{{{pods}}}[1m]))"
     ready = f"min(kube_pod_container_status_ready{{{pods}}})"
@@ -79,9 +61,9 @@ def test_a_version_that_restarts_gets_no_traffic(catalog: Service, flaw: Flaw) -
     assert [entry["slot"] for entry in catalog.decisions() if entry["name"] == "restarts"][-1] == idle
 
 
-def test_a_spent_budget_refuses_until_somebody_answers_for_it(catalog: Service, people: Load, flaw: Flaw) -> None:
+def test_a_spent_budget_refuses_until_somebody_answers_for_it(catalog: Service, people: Load, spoil: Spoil) -> None:
     before = catalog.serving()
-    catalog.done("release", version=flaw("bad", routes(BAD)), service_gate=False)
+    catalog.done("release", version=spoil("bad", BAD), service_gate=False)
     failed = [request for request in people.requests() if request.status == 500]
     assert failed
     catalog.done("rollback")

@@ -99,13 +99,6 @@ def go_down(catalog: Service, job: dict[str, Any], image: str, to: str) -> None:
     wait_ready(catalog.site.cluster, [down], 60)
 
 
-@pytest.fixture
-def people(catalog: Service, tmp_path: Path) -> Iterator[Load]:
-    """People who look at the list, 100 times a second."""
-    with Load(catalog.url("/products?limit=5"), 100, 500, tmp_path / "load") as load:
-        yield load
-
-
 def test_a_database_grows_under_load_and_shrinks_when_no_slot_is_kept(
     catalog: Service, flaw: Flaw, home: tuple[str, str], people: Load, newest: int
 ) -> None:
