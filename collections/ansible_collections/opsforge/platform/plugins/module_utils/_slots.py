@@ -155,8 +155,10 @@ def read(cluster: Reader, namespace: str, service: str) -> State:
     found = cluster.get("v1", "Service", service, namespace)
     if found is None:
         raise NotFound(f"namespace {namespace} has no Service {service}")
-    active, overlapping = _active(service, found["spec"].get("selector") or {}, history)
     notes = found["metadata"].get("annotations") or {}
+    # Told by the Service itself, which cannot be older than the selector; by the record where an older version wrote.
+    before = notes.get(f"{TRAFFIC_ANNOTATION}slot") or (history[-1].slot if history else "")
+    active, overlapping = _active(service, found["spec"].get("selector") or {}, before)
     return State(
         service=service,
         namespace=namespace,
@@ -175,16 +177,16 @@ def read(cluster: Reader, namespace: str, service: str) -> State:
     )
 
 
-def _active(service: str, live: Mapping[str, str], history: tuple[Release, ...]) -> tuple[str | None, bool]:
-    """The slot that traffic is on, and whether it goes to both."""
+def _active(service: str, live: Mapping[str, str], before: str) -> tuple[str | None, bool]:
+    """The slot that traffic is on, and whether it goes to both: then the one that had it before."""
     if not live:
         return None, False
     for slot in SLOTS:
         if live == selector(service, slot):
             return slot, False
-    # Only a service that we recorded can be between two slots; else it is somebody's own Service.
-    if live == both(service) and history:
-        return history[-1].slot, True
+    # Only a service whose traffic we moved can be between two slots; else it is somebody's own Service.
+    if live == both(service) and before:
+        return before, True
     shown = ",".join(f"{key}={value}" for key, value in sorted(live.items()))
     raise Invalid(
         f"the selector of Service {service} is not ours ({shown}): nothing was written;"

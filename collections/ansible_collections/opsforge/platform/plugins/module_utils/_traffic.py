@@ -130,7 +130,7 @@ def _previous(state: State) -> tuple[str, str]:
     # A run that was killed on its way, or before it recorded, replaces what the record tells of. If it was a rollback,
     # traffic is where the last release had come from, and stays.
     if last and state.overlapping:
-        return last.slot, last.version
+        return (serving.name, serving.version) if serving else (last.slot, last.version)
     if last and serving and not state.recorded and (serving.name, serving.version) != back:
         return last.slot, last.version
     if back[0] is None or back[1] is None:

@@ -537,6 +537,25 @@ def test_an_old_look_at_the_service_is_not_recorded(apps: Apps) -> None:
     assert (apps.selector, apps.history) == (selector("auth", "blue"), before)
 
 
+def test_an_old_record_does_not_say_where_traffic_was_before_it_went_to_both_slots(apps: Apps) -> None:
+    released(apps, "1.0.0")
+    old = copy.deepcopy(apps.objects["v1", "ConfigMap", "apps", "auth-releases"])
+    apps.deploy("green", "1.1.0")
+    move(apps, TO_GREEN)
+    apps.objects["v1", "Service", "apps", "auth"]["spec"]["selector"] = _slots.both("auth")
+    honest = apps.get
+
+    def get(api_version: str, kind: str, name: str, *args: Any, **kwargs: Any) -> Object | None:
+        if (kind, name) != ("ConfigMap", "auth-releases"):
+            return honest(api_version, kind, name, *args, **kwargs)
+        apps.get = honest  # type: ignore[method-assign]
+        return old
+
+    apps.get = get  # type: ignore[method-assign]
+    assert move(apps, Wish(previous=True, patient=False, check=False))["active"] == "green"
+    assert apps.history == [("release", "blue", "1.0.0"), ("release", "green", "1.1.0")]
+
+
 def test_content_is_a_goal_as_a_version_is(apps: Apps) -> None:
     released(apps, "1.0.0")
     apps.deploy("green", f"1.1.0@{DIGEST}")
