@@ -59,9 +59,9 @@ def jobs(catalog: Service) -> list[dict[str, Any]]:
 
 
 def held(catalog: Service) -> tuple[object, ...]:
-    """Where traffic is, how it came there, and what the slots hold."""
+    """Where traffic is, how it came there, and what the slots hold; how many pods of it is the autoscaler's to say."""
     state = catalog.state()
-    slots = {slot.name: (slot.version, slot.image, slot.replicas) for slot in state.slots.values()}
+    slots = {slot.name: (slot.version, slot.image) for slot in state.slots.values()}
     return state.active, len(state.history), slots
 
 
