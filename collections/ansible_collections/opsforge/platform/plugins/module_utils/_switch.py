@@ -232,12 +232,13 @@ class Switch:
         now = self._read()
         if step.kind not in MOVES or now.active == step.slot:
             return
-        if now.active != seen.active or now.history != seen.history:
+        if (now.active, now.overlapping, now.history) != (seen.active, seen.overlapping, seen.history):
             raise self._moved_away(now)
 
     def _moved_away(self, now: State) -> Conflict:
         return Conflict(
-            f"somebody else moved the traffic of {self.service} during this run: it is on {now.active or 'no slot'} now"
+            f"somebody else moved the traffic of {self.service} during this run: it is on"
+            f" {'both slots' if now.overlapping else now.active or 'no slot'} now"
             " and stays there; look at its history and decide again"
         )
 

@@ -556,6 +556,19 @@ def test_an_old_record_does_not_say_where_traffic_was_before_it_went_to_both_slo
     assert apps.history == [("release", "blue", "1.0.0"), ("release", "green", "1.1.0")]
 
 
+def test_a_way_back_ends_when_somebody_begins_to_bring_traffic_to_both_slots(apps: Apps) -> None:
+    released(apps, "1.0.0", "1.1.0")
+
+    def both_have_it() -> None:
+        apps.before_write = None
+        apps.patch("v1", "Service", "auth", "apps", {"spec": {"selector": {"opsforge.dev/slot": None}}})
+
+    apps.before_write = both_have_it
+    with pytest.raises(Conflict, match="it is on both slots now and stays there"):
+        move(apps, Wish(previous=True, patient=False, check=False))
+    assert apps.selector == _slots.both("auth")
+
+
 def test_content_is_a_goal_as_a_version_is(apps: Apps) -> None:
     released(apps, "1.0.0")
     apps.deploy("green", f"1.1.0@{DIGEST}")
