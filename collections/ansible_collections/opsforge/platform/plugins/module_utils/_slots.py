@@ -102,6 +102,11 @@ class State:
         return slot is not None and self.active == slot and (not self.overlapping or bool(self.canary))
 
     @property
+    def release(self) -> int:
+        """The number of the newest record of the history, 0 without one."""
+        return self.history[-1].number if self.history else 0
+
+    @property
     def recorded(self) -> bool:
         """Whether the newest record of the history tells where traffic is."""
         slot = self.serving

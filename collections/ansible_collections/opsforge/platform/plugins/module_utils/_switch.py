@@ -37,7 +37,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._traffic import 
     CHECK,
     DONE,
     DRAIN,
-    MOVES,
     OVERLAP,
     RECORD,
     REST,
@@ -51,8 +50,10 @@ from ansible_collections.opsforge.platform.plugins.module_utils._traffic import 
     WOKEN_LABEL,
     Step,
     Wish,
+    after,
     foresee,
     grant,
+    is_moved,
     left,
     pin,
     plan,
@@ -111,11 +112,11 @@ class Switch:
         before = self._read(missing_ok=check_mode)
         wish = pin(before, replace(wish, now=self.clock.now()))
         if check_mode:
-            self.kinds, after = foresee(grant(before, wish), wish)
+            self.kinds, reached = foresee(grant(before, wish), wish)
         else:
-            after = self._converge(before, wish, started)
+            reached = self._converge(before, wish, started)
         self.timings["total_seconds"] = self.clock.monotonic() - started
-        return self._answer(before, after)
+        return self._answer(before, reached)
 
     def _read(self, *, missing_ok: bool = False) -> State:
         try:
@@ -128,25 +129,24 @@ class Switch:
     def _converge(self, state: State, wish: Wish, started: float) -> State:
         deadline = started + self.options.timeout
         conflicts = 0
-        arrived = False
         while (step := plan(state, wish)).kind != DONE:
-            # A run brings traffic to its slot once: whoever took it away again meant to.
-            if arrived and not state.is_on(wish.slot):
-                self._aim(state)
-                raise self._moved_away(state)
-            arrived = state.is_on(wish.slot)
             try:
                 wish = self._do(state, wish, step, deadline)
             except Conflict:
                 conflicts += 1
                 if conflicts >= _CONFLICTS_MAX:
                     raise
-                self._refuse_if_moved(state, step)
+                expected = state
             else:
-                arrived = arrived or step.kind == SWITCH
+                expected = after(state, step)
                 if self.kinds[-1:] != [step.kind]:
                     self.kinds.append(step.kind)
             state = self._read()
+            # An unrelated change is looked at again. Whoever moved the traffic elsewhere meant to: that ends this run.
+            if is_moved(expected, state, wish):
+                if expected.is_on(wish.slot):
+                    self._aim(state)
+                raise self._moved_away(state)
         return state
 
     def _do(self, state: State, wish: Wish, step: Step, deadline: float) -> Wish:
@@ -227,14 +227,6 @@ class Switch:
             )
         self.clock.sleep(self.options.interval)
 
-    def _refuse_if_moved(self, seen: State, step: Step) -> None:
-        """After a lost write: an unrelated change is looked at again, another hand on the traffic ends this run."""
-        now = self._read()
-        if step.kind not in MOVES or now.active == step.slot:
-            return
-        if (now.active, now.overlapping, now.history) != (seen.active, seen.overlapping, seen.history):
-            raise self._moved_away(now)
-
     def _moved_away(self, now: State) -> Conflict:
         return Conflict(
             f"somebody else moved the traffic of {self.service} during this run: it is on"
@@ -295,7 +287,7 @@ class Switch:
             "version": serving.version if serving else None,
             "steps": self.kinds,
             "timings": {name: round(value, 6) for name, value in self.timings.items()},
-            "release": after.history[-1].number if after.history else 0,
+            "release": after.release,
             "drained": self.drained,
             "unheard": self.unheard,
             "diff": {"before": _shown(before), "after": _shown(after)},
@@ -310,5 +302,5 @@ def _shown(state: State) -> dict[str, Any]:
         "traffic": f"{serving.name} {serving.version}" if serving else None,
         "replicas": {slot.name: slot.replicas for slot in state.slots.values()},
         "autoscaler_follows": state.scaled,
-        "releases": state.history[-1].number if state.history else 0,
+        "releases": state.release,
     }

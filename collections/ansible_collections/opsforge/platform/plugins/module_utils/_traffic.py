@@ -24,8 +24,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._slots import (
 SIZE, WAIT, CHECK, WAKE, OVERLAP, SPREAD, SWITCH, DRAIN, AIM, RECORD, REST, STOP, DONE = (
     "size", "wait", "check", "wake", "overlap", "spread", "switch", "drain", "aim", "record", "rest", "stop", "done",
 )  # fmt: skip
-# Steps that change who gets traffic.
-MOVES = (OVERLAP, SWITCH)
 # Endpoints in one EndpointSlice: so many change hands in one update. Beyond it, the slices follow one another.
 ENDPOINTS_MAX = 100
 WOKEN_LABEL = "opsforge.dev/woken"
@@ -233,11 +231,12 @@ def foresee(state: State, wish: Wish) -> tuple[list[str], State]:
     kinds = []
     while (step := plan(state, wish)).kind != DONE:
         kinds.append(step.kind)
-        state, wish = _after(state, step), left(wish, step)
+        state, wish = after(state, step), left(wish, step)
     return kinds, state
 
 
-def _after(state: State, step: Step) -> State:
+def after(state: State, step: Step) -> State:
+    """What a look should show after a step, if nobody else does anything meanwhile."""
     slot = state.slots[step.slot]
     if step.kind == SIZE:
         return _with(state, replace(slot, replicas=step.size))
@@ -259,6 +258,16 @@ def _after(state: State, step: Step) -> State:
     if step.kind == STOP:
         return _with(state, replace(slot, replicas=0, ready=0, pods=()))
     return state
+
+
+def is_moved(expected: State, now: State, wish: Wish) -> bool:
+    """Whether somebody else moved the traffic meanwhile, and not to where the wish wants it."""
+    if now.is_on(wish.slot):
+        return False
+    if (expected.active, expected.overlapping) != (now.active, now.overlapping):
+        return True
+    # There and back again leaves a record; the record of a move that was seen already is none of another one.
+    return expected.recorded and expected.release != now.release
 
 
 def left(wish: Wish, step: Step) -> Wish:
