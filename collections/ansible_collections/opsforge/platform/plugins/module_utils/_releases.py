@@ -58,6 +58,11 @@ def read(config_map: Mapping[str, Any] | None) -> tuple[Release, ...]:
         raise Invalid(f"ConfigMap {where} is not a release record ({error}): repair or delete it") from error
 
 
+def newest(history: Sequence[Release]) -> int:
+    """The number of the last release, 0 without one."""
+    return history[-1].number if history else 0
+
+
 def following(
     history: Sequence[Release], slot: str, version: str, image: str, *, time: str, by: str, drained: str
 ) -> Release:
@@ -68,7 +73,7 @@ def following(
     last = history[-1] if history else None
     back = last is not None and last.action == RELEASE and (last.from_slot, last.from_version) == (slot, version)
     return Release(
-        number=last.number + 1 if last else 1,
+        number=newest(history) + 1,
         time=time,
         action=ROLLBACK if back else RELEASE,
         slot=slot,
@@ -85,7 +90,7 @@ def append(cluster: Writer, namespace: str, service: str, release: Release, *, m
     """Write the release behind the one it follows. Raises Conflict when somebody else was first."""
     found = cluster.get("v1", "ConfigMap", name(service), namespace)
     history = read(found)
-    if (history[-1].number if history else 0) != release.number - 1:
+    if newest(history) != release.number - 1:
         raise Conflict(f"somebody else recorded a release of {service} first")
     lines = [json.dumps(asdict(entry)) for entry in (*history, release)[-KEPT:]]
     metadata = {"name": name(service), "namespace": namespace, "labels": labels(service, "releases")}

@@ -104,7 +104,7 @@ class State:
     @property
     def release(self) -> int:
         """The number of the newest record of the history, 0 without one."""
-        return self.history[-1].number if self.history else 0
+        return _releases.newest(self.history)
 
     @property
     def recorded(self) -> bool:

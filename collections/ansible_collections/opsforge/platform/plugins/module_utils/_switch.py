@@ -278,19 +278,19 @@ class Switch:
         where = (api_version, kind, name, self.namespace)
         self.cluster.patch(*where, body, subresource=subresource, dry_run=dry_run, manager=MANAGER)
 
-    def _answer(self, before: State, after: State) -> dict[str, Any]:
-        serving = after.serving
+    def _answer(self, before: State, reached: State) -> dict[str, Any]:
+        serving = reached.serving
         return {
             "changed": bool(set(self.kinds) - {WAIT, CHECK, SPREAD}),
             "service": self.service,
-            "active": after.active,
+            "active": reached.active,
             "version": serving.version if serving else None,
             "steps": self.kinds,
             "timings": {name: round(value, 6) for name, value in self.timings.items()},
-            "release": after.release,
+            "release": reached.release,
             "drained": self.drained,
             "unheard": self.unheard,
-            "diff": {"before": _shown(before), "after": _shown(after)},
+            "diff": {"before": _shown(before), "after": _shown(reached)},
         }
 
 

@@ -556,12 +556,30 @@ def test_an_old_record_does_not_say_where_traffic_was_before_it_went_to_both_slo
     assert apps.history == [("release", "blue", "1.0.0"), ("release", "green", "1.1.0")]
 
 
+def bring_to_both(apps: Apps) -> None:
+    """Somebody else begins to move traffic."""
+    apps.patch("v1", "Service", "auth", "apps", {"spec": {"selector": {"opsforge.dev/slot": None}}})
+
+
+def follow_next_write(apps: Apps, meanwhile: Callable[[], object]) -> None:
+    """Have something else happen right after the next write, and so before the next look."""
+    original = apps.patch
+
+    def patch(*args: Any, **kwargs: Any) -> Object:
+        apps.patch = original  # type: ignore[method-assign]
+        written = original(*args, **kwargs)
+        meanwhile()
+        return written
+
+    apps.patch = patch  # type: ignore[method-assign]
+
+
 def test_a_way_back_ends_when_somebody_begins_to_bring_traffic_to_both_slots(apps: Apps) -> None:
     released(apps, "1.0.0", "1.1.0")
 
     def both_have_it() -> None:
         apps.before_write = None
-        apps.patch("v1", "Service", "auth", "apps", {"spec": {"selector": {"opsforge.dev/slot": None}}})
+        bring_to_both(apps)
 
     apps.before_write = both_have_it
     with pytest.raises(Conflict, match="it is on both slots now and stays there"):
@@ -573,15 +591,7 @@ def test_nor_does_it_go_on_from_a_look_that_another_hand_made_old(apps: Apps) ->
     """Between two looks with no lost write of its own: its first write is to a Deployment, which nobody else wrote."""
     released(apps, "1.0.0", "1.1.0")
     move(apps, replace(TO_GREEN, keep_seconds=0))
-    original = apps.patch
-
-    def both_have_it(api_version: str, kind: str, name: str, *args: Any, **kwargs: Any) -> Object:
-        apps.patch = original  # type: ignore[method-assign]
-        written = original(api_version, kind, name, *args, **kwargs)
-        original("v1", "Service", "auth", "apps", {"spec": {"selector": {"opsforge.dev/slot": None}}})
-        return written
-
-    apps.patch = both_have_it  # type: ignore[method-assign]
+    follow_next_write(apps, lambda: bring_to_both(apps))
     with pytest.raises(Conflict, match="it is on both slots now and stays there"):
         move(apps, Wish(previous=True, patient=False, check=False))
     assert apps.selector == _slots.both("auth")
@@ -592,15 +602,7 @@ def test_the_late_record_of_a_move_that_was_seen_is_no_other_move(apps: Apps) ->
     apps.deploy("green", "1.1.0")
     move_as_somebody_else(apps, "green")
     apps.deploy("blue", "1.2.0", replicas=1)
-    original = apps.patch
-
-    def recorded_meanwhile(api_version: str, kind: str, name: str, *args: Any, **kwargs: Any) -> Object:
-        apps.patch = original  # type: ignore[method-assign]
-        written = original(api_version, kind, name, *args, **kwargs)
-        move(apps, TO_GREEN)
-        return written
-
-    apps.patch = recorded_meanwhile  # type: ignore[method-assign]
+    follow_next_write(apps, lambda: move(apps, TO_GREEN))
     assert move(apps, Wish(slot="blue", version="1.2.0"))["active"] == "blue"
     assert [entry[2] for entry in apps.history] == ["1.0.0", "1.1.0", "1.2.0"]
 
