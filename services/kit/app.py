@@ -63,6 +63,8 @@ def create_app(
     """
     metrics = metrics or Metrics(settings)
     lifecycle = metrics.lifecycle
+    if database:
+        database.show(metrics.registry)
     health = Health({**({"database": database.check} if database else {}), **(checks or {})}, metrics)
     closing = [part.close for part in (*clients, redis, database) if part]
     tokens = None

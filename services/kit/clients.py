@@ -136,7 +136,7 @@ class Client:
         begun = time.perf_counter()
         response = None
         within = current_trace.get()
-        trace = within.child() if within else Trace.of(b"", b"", sampled=telemetry.active())
+        trace = within.child() if within else Trace.of(b"", b"", share=telemetry.active())
         content["headers"] = {**self._headers(trace), **(content["headers"] or {})}
         try:
             async with asyncio.timeout(self._timeout):  # httpx2 bounds each read, not the sum of them

@@ -6,15 +6,17 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry, Gauge
 from pydantic import Field, SecretStr, field_validator
 from sqlalchemy import MetaData, make_url, text
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.pool import QueuePool
 
 from kit.settings import Settings, is_placeholder
 
@@ -91,9 +93,18 @@ class Database:
                 " -c idle_in_transaction_session_timeout=15000",
             },
         )
+        self._limit = 2 * settings.database_pool
         # A class of its own, so that listeners hear of this database's sessions only.
         self.session_class = type("DatabaseSession", (Session,), {})
         self.session = async_sessionmaker(self._engine, sync_session_class=self.session_class, expire_on_commit=False)
+
+    def show(self, registry: CollectorRegistry) -> None:
+        """Let metrics tell how full the pool is: beyond its limit requests wait, and after two seconds fail."""
+        connections = Gauge(
+            "database_pool_connections", "Connections in use, and how many may be.", ["state"], registry=registry
+        )
+        connections.labels("in_use").set_function(lambda: cast(QueuePool, self._engine.pool).checkedout())
+        connections.labels("limit").set(self._limit)
 
     async def check(self) -> None:
         """Return when the database answers."""

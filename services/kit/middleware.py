@@ -31,7 +31,7 @@ class RequestMiddleware:
         self._metrics = metrics
         self._access = AccessLog(settings)
         self._max_body = settings.max_body_bytes
-        self._sampled = bool(settings.otlp_endpoint)
+        self._share = settings.otlp_share if settings.otlp_endpoint else 0
         self._headers = [(b"x-opsforge-slot", settings.slot.encode())] if settings.slot else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +41,7 @@ class RequestMiddleware:
             return
         begun = perf_counter()
         given = dict(scope["headers"])
-        trace = Trace.of(given.get(b"x-request-id", b""), given.get(b"traceparent", b""), sampled=self._sampled)
+        trace = Trace.of(given.get(b"x-request-id", b""), given.get(b"traceparent", b""), share=self._share)
         context = current_trace.set(trace)
         status = 0  # 0: the peer left, or we stopped, before an answer began
         received = 0
@@ -88,7 +88,8 @@ class RequestMiddleware:
         method = scope["method"]
         # The template, not the path: paths are as many as there are callers.
         route = getattr(scope.get("route"), "path", "unmatched")
-        self._metrics.observe(method, route, status, seconds)
+        is_kept = trace.sampled and telemetry.active()
+        self._metrics.observe(method, route, status, seconds, trace.trace_id if is_kept else "")
         client = scope.get("client")
         # No query string: people put secrets there.
         self._access.write(
@@ -100,7 +101,7 @@ class RequestMiddleware:
             seconds=seconds,
             client=client[0] if client else "",
         )
-        if self._sampled:
+        if is_kept:
             telemetry.record(
                 "SERVER",
                 f"{method} {route}",

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     otlp_endpoint: str = Field(
         default="", pattern=r"^(https?://\S+)?$", description="OTLP/HTTP collector; traces are exported when it is set."
     )
+    otlp_share: float = Field(default=1, ge=0, le=1, description="How many of the traces that begin here are exported.")
 
     @model_validator(mode="after")
     def _refuse_placeholders(self) -> Self:

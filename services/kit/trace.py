@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from contextvars import ContextVar
 from dataclasses import dataclass
-from random import getrandbits
+from random import getrandbits, random
 
 _TRACEPARENT = re.compile(rb"^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,128}$")
@@ -23,12 +23,15 @@ class Trace:
     flags: str = "00"
 
     @classmethod
-    def of(cls, request_id: bytes, traceparent: bytes, *, sampled: bool = False) -> Trace:
-        """Continue the caller's trace, or start one. What does not parse is replaced, never echoed."""
+    def of(cls, request_id: bytes, traceparent: bytes, *, share: float = 0) -> Trace:
+        """Continue the caller's trace, or start one. What does not parse is replaced, never echoed.
+
+        `share` is how many of the traces that start here are kept, from 0 to 1; the caller decides on its own.
+        """
         if parent := _TRACEPARENT.match(traceparent):
             trace_id, parent_id, flags = parent[1].decode(), parent[2].decode(), parent[3].decode()
         else:
-            trace_id, parent_id, flags = f"{getrandbits(128):032x}", "", "01" if sampled else "00"
+            trace_id, parent_id, flags = f"{getrandbits(128):032x}", "", "01" if random() < share else "00"
         known = request_id.decode() if request_id and _REQUEST_ID.match(request_id) else trace_id
         return cls(known, trace_id, _new_span_id(), parent_id, flags)
 

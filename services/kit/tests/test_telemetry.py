@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 from fastapi import APIRouter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from prometheus_client.openmetrics.exposition import generate_latest
 from starlette.testclient import TestClient
 
 from kit import Settings, create_app
@@ -73,7 +75,7 @@ def attributes(span: Span) -> dict[str, Any]:
     return {item.key: item.value.string_value or item.value.int_value for item in span.attributes}
 
 
-def answer(settings: Settings, path: str, **headers: str) -> list[httpx2.Request]:
+def answer(settings: Settings, path: str, metrics: Metrics | None = None, **headers: str) -> list[httpx2.Request]:
     """Ask a service that calls another one; returns what the other one received."""
     received: list[httpx2.Request] = []
 
@@ -81,7 +83,7 @@ def answer(settings: Settings, path: str, **headers: str) -> list[httpx2.Request
         received.append(request)
         return httpx2.Response(200)
 
-    metrics = Metrics(settings)
+    metrics = metrics or Metrics(settings)
     client = Client(
         "catalog", "http://catalog", settings=settings, metrics=metrics, transport=httpx2.MockTransport(other)
     )
@@ -117,6 +119,16 @@ def test_a_request_and_its_call_are_two_spans_of_the_callers_trace(collector: Co
     assert attributes(client)["peer.service"] == "catalog"
     assert (collector.resource["service.name"], collector.resource["service.version"]) == ("orders", "1.2.3")
     assert "secret" not in str(collector.spans)
+
+
+@pytest.mark.parametrize("flags, examples", [("01", {TRACE}), ("00", set())], ids=["traced", "not traced"])
+def test_a_duration_names_a_trace_that_took_so_long(collector: Collector, flags: str, examples: set[str]) -> None:
+    settings = Settings(service="orders", otlp_endpoint=collector.url)
+    metrics = Metrics(settings)
+    answer(settings, "/orders/7", metrics, traceparent=f"00-{TRACE}-{PARENT}-{flags}")
+    shown = generate_latest(metrics.registry).decode()
+    assert "http_request_duration_seconds_bucket{" in shown
+    assert set(re.findall(r'^http_request_duration_seconds_bucket.* # \{trace_id="(\w+)"\}', shown, re.M)) == examples
 
 
 def test_a_trace_may_begin_here_and_failures_are_marked(collector: Collector) -> None:

@@ -34,3 +34,9 @@ def test_anything_else_starts_a_new_trace(header: str) -> None:
     assert trace.trace_id not in (TRACE, "0" * 32)
     assert trace.parent_id == ""
     assert len(trace.trace_id) == 32
+
+
+@pytest.mark.parametrize("share, flags", [(0, "00"), (1, "01")])
+def test_a_share_of_the_traces_that_start_here_is_kept(share: float, flags: str) -> None:
+    assert Trace.of(b"", b"", share=share).flags == flags
+    assert Trace.of(b"", f"00-{TRACE}-{SPAN}-00".encode(), share=share).flags == "00"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask Prometheus for one number. Whatever answers in its place is not trusted: bounded, checked, and never followed."""
+"""Ask Prometheus for numbers. Whatever answers in its place is not trusted: bounded, checked, and never followed."""
 
 from __future__ import annotations
 
@@ -40,27 +40,38 @@ class Prometheus:
     fetch: Callable[[str], Answer]
     # Seconds that Prometheus itself may spend on a query.
     timeout: float = 10.0
+    # Its name. Loki has the same API below a path of its own, and says in plain text what is wrong with a query.
+    title: str = "Prometheus"
 
     @classmethod
-    def of(cls, params: Mapping[str, Any], cluster: Cluster) -> Prometheus:
-        """By the URL in a module's PROMETHEUS_ARGS, else through the API server. Raises Invalid."""
-        timeout = params["prometheus_timeout"]
+    def of(
+        cls, params: Mapping[str, Any], cluster: Cluster, *, limit: int = LIMIT, title: str = "Prometheus"
+    ) -> Prometheus:
+        """By the URL in a module's PROMETHEUS_ARGS, else through the API server. Raises Invalid.
+
+        :param limit: bytes that one answer may have.
+        :param title: `Loki` for the options that begin with `loki_`.
+        """
+        key = title.lower()
+        timeout = params[f"{key}_timeout"]
         if not 0 < timeout < math.inf:
-            raise Invalid(f"prometheus_timeout must be a number of seconds above 0, not {timeout:g}")
-        if params["prometheus_url"]:
-            pool = Pool(_endpoint(params), title="Prometheus")
+            raise Invalid(f"{key}_timeout must be a number of seconds above 0, not {timeout:g}")
+        if params[f"{key}_url"]:
+            pool = Pool(_endpoint(params, key), title=title)
             return cls(
-                f"Prometheus {pool.endpoint.url}",
-                lambda path: pool.fetch(path, limit=LIMIT, timeout=timeout),
+                f"{title} {pool.endpoint.url}",
+                lambda path: pool.fetch(path, limit=limit, timeout=timeout),
                 timeout,
+                title,
             )
-        if params["prometheus_token"] or params["prometheus_ca"]:
-            raise Invalid("prometheus_token and prometheus_ca need prometheus_url: the API server has its own log-in")
-        namespace, service, port = (params[f"prometheus_{key}"] for key in ("namespace", "service", "port"))
+        if params[f"{key}_token"] or params[f"{key}_ca"]:
+            raise Invalid(f"{key}_token and {key}_ca need {key}_url: the API server has its own log-in")
+        namespace, service, port = (params[f"{key}_{part}"] for part in ("namespace", "service", "port"))
         return cls(
-            f"Prometheus (Service {namespace}/{service}:{port})",
-            lambda path: cluster.fetch(namespace, service, port, path, limit=LIMIT, timeout=timeout),
+            f"{title} (Service {namespace}/{service}:{port})",
+            lambda path: cluster.fetch(namespace, service, port, path, limit=limit, timeout=timeout),
             timeout,
+            title,
         )
 
     def ask(self, query: str, time: float | None = None) -> float | None:
@@ -69,40 +80,51 @@ class Prometheus:
         NaN and infinities are numbers. Raises Unreachable, and Invalid for a query that is wrong or has several.
         """
         wanted = {"query": query, "timeout": f"{self.timeout:g}s", **({} if time is None else {"time": f"{time:.3f}"})}
-        answer = self.fetch(f"/api/v1/query?{urlencode(wanted)}")
+        data = self.data(f"/api/v1/query?{urlencode(wanted)}", query)
+        try:
+            return _number(query, data)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise self.strange() from error
+
+    def data(self, path: str, query: str = "") -> Any:
+        """What the server says to a path of its API. Raises Unreachable, and Invalid for a query that is wrong."""
+        answer = self.fetch(path)
         content = _content(answer.body)
         if answer.status in (400, 422) and "errorType" in content:
-            raise Invalid(f"Prometheus refuses the query {query}: {_said(content.get('error'))}")
+            raise Invalid(f"{self.title} refuses the query {query}: {_said(content.get('error'))}")
+        if answer.status == 400 and self.title == "Loki" and not content:
+            raise Invalid(f"{self.title} refuses the query {query}: {_said(answer.body.decode(errors='replace'))}")
         if answer.status != 200:
             said = content.get("error") or content.get("message") or ""
             raise Unreachable(f"{self.where} answers with HTTP {answer.status}" + (f": {_said(said)}" if said else ""))
-        try:
-            if content["status"] != "success":
-                raise Unreachable(f"{self.where} answers with an error: {_said(content.get('error'))}")
-            return _number(query, content["data"])
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise Unreachable(f"{self.where} does not answer as Prometheus does") from error
+        if content.get("status") not in ("success", None):
+            raise Unreachable(f"{self.where} answers with an error: {_said(content.get('error'))}")
+        if "status" not in content or "data" not in content:
+            raise self.strange()
+        return content["data"]
+
+    def strange(self) -> Unreachable:
+        """The error for something that answers, and is not what it should be."""
+        return Unreachable(f"{self.where} does not answer as {self.title} does")
 
 
-def _endpoint(params: Mapping[str, Any]) -> Endpoint:
-    url, token = params["prometheus_url"], params["prometheus_token"] or ""
+def _endpoint(params: Mapping[str, Any], key: str) -> Endpoint:
+    url, token = params[f"{key}_url"], params[f"{key}_token"] or ""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise Invalid("prometheus_url must be an address such as https://prometheus.example.org:9090")
+        raise Invalid(f"{key}_url must be an address such as https://{key}.example.org:9090")
     if "@" in parts.netloc or parts.query or parts.fragment:
-        raise Invalid(
-            "prometheus_url must have no user, password, query or fragment: a log-in goes to prometheus_token"
-        )
+        raise Invalid(f"{key}_url must have no user, password, query or fragment: a log-in goes to {key}_token")
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise Invalid("prometheus_token holds characters that a token cannot have")
+        raise Invalid(f"{key}_token holds characters that a token cannot have")
     try:
-        tls = ssl.create_default_context(cafile=params["prometheus_ca"]) if parts.scheme == "https" else None
+        tls = ssl.create_default_context(cafile=params[f"{key}_ca"]) if parts.scheme == "https" else None
     except OSError as error:
-        raise Invalid(f"prometheus_ca {params['prometheus_ca']} is not a readable certificate ({error})") from error
+        raise Invalid(f"{key}_ca {params[f'{key}_ca']} is not a readable certificate ({error})") from error
     return Endpoint(url.rstrip("/"), tls, headers={"Authorization": f"Bearer {token}"} if token else {})
 
 

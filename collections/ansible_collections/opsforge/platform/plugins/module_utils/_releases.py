@@ -17,6 +17,7 @@ KEPT = 50
 RELEASE = "release"
 ROLLBACK = "rollback"
 _KEY = "releases"
+_LAST = "opsforge.dev/release-"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,14 @@ def append(cluster: Writer, namespace: str, service: str, release: Release, *, m
     if newest(history) != release.number - 1:
         raise Conflict(f"somebody else recorded a release of {service} first")
     lines = [json.dumps(asdict(entry)) for entry in (*history, release)[-KEPT:]]
-    metadata = {"name": name(service), "namespace": namespace, "labels": labels(service, "releases")}
+    # For those who watch, who are shown what stands around a record and not what is in it.
+    last = {"number": str(release.number), "action": release.action, "slot": release.slot, "version": release.version}
+    metadata = {
+        "name": name(service),
+        "namespace": namespace,
+        "labels": labels(service, "releases"),
+        "annotations": {f"{_LAST}{key}": value for key, value in last.items()},
+    }
     wanted = {"metadata": metadata, "data": {_KEY: "\n".join(lines) + "\n"}}
     save(cluster, found, wanted, manager=manager, dry_run=False)
 

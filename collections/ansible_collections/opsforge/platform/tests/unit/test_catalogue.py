@@ -133,3 +133,13 @@ def test_our_catalogue_is_sound(source: str) -> None:
     assert bool(checked) == (source == "upstream")
     for artifact in checked:
         assert "checksum_url" in artifact.wish or "bundles" in artifact.wish, artifact.name
+
+
+def test_the_mirror_has_every_image_that_a_role_runs() -> None:
+    variables = yaml.safe_load((ROLE / "vars/main.yml").read_text(encoding="utf-8"))
+    artifacts = read(variables["mirror_catalogue"], source="build", arch="amd64", folder=ROLE / "files")
+    images = {full_name(artifact.image) for artifact in artifacts if artifact.image}
+    for path in sorted(ROLE.parent.glob("*/defaults/main.yml")):
+        defaults = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        asked = {value for name, value in defaults.items() if name.endswith("_image") and "{" not in value}
+        assert {image for image in asked if full_name(image) not in images} == set(), path.parent.parent.name

@@ -66,6 +66,12 @@ def test_written_and_read() -> None:
     assert _releases.read(found) == history
     assert found is not None
     assert found["metadata"]["labels"]["opsforge.dev/component"] == "releases"
+    assert found["metadata"]["annotations"] == {
+        "opsforge.dev/release-number": "2",
+        "opsforge.dev/release-action": "release",
+        "opsforge.dev/release-slot": "green",
+        "opsforge.dev/release-version": history[-1].version,
+    }
 
 
 def test_a_lost_race_writes_nothing() -> None:

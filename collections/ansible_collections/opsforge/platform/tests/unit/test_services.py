@@ -170,6 +170,15 @@ class TestEnvironment:
         assert set(edges(environment, "egress")) == drawn
         assert set(edges(environment, "ingress")) == drawn
 
+    def test_each_may_and_does_send_its_traces_to_the_collector(self, environment: str) -> None:
+        way_out = {
+            "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}],
+            "ports": [{"port": 4318}],
+        }
+        for name in services(environment):
+            assert variables_of(environment, name)["OPSFORGE_OTLP_ENDPOINT"] == "http://collector.kube-system:4318"
+            assert way_out in rendered(environment)["NetworkPolicy", name]["spec"]["egress"]
+
     def test_a_caller_knows_address_and_key_of_those_it_calls_and_of_nobody_else(self, environment: str) -> None:
         for name, entry in services(environment).items():
             told = variables_of(environment, name)

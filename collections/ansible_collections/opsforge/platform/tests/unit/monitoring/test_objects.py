@@ -4,46 +4,15 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar, trust_as_template
 
-ROLE = Path(__file__).parents[3] / "roles/monitoring"
-PLATFORM = {
-    "platform_kubeconfig": "/state/kubeconfig",
-    "platform_pod_cidr": "10.244.0.0/16",
-    "platform_name": "test",
-    "platform_environment": "local",
-    "platform_cache_dir": "/cache",
-}
-
-Objects = dict[tuple[str, str], dict[str, Any]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugins() -> None:
-    """Lookups and filters are found as in a run."""
-    init_plugin_loader()
-
-
-def render(**settings: Any) -> Objects:
-    """The role's objects by (kind, name), with these settings over its defaults."""
-    loader = DataLoader()
-    variables: dict[str, Any] = {**PLATFORM, "ansible_search_path": [str(ROLE)]}
-    for name in ("defaults/main.yml", "vars/main.yml"):
-        variables |= loader.load_from_file(str(ROLE / name), trusted_as_template=True)
-    objects = Templar(loader, variables | settings).template(trust_as_template("{{ __monitoring_objects }}"))
-    return {(found["kind"], found["metadata"]["name"]): found for found in objects}
-
-
-def prometheus_config(objects: Objects) -> dict[str, Any]:
-    return yaml.safe_load(objects["ConfigMap", "prometheus"]["data"]["prometheus.yml"])
+from .rendering import ROLE, Objects, prometheus_config, render
 
 
 def alertmanager_config(objects: Objects) -> dict[str, Any]:
@@ -85,7 +54,19 @@ def test_rights_only_read_and_never_secrets(objects: Objects) -> None:
     assert rules
     for rule in rules:
         assert set(rule["verbs"]) <= {"get", "list", "watch"}
-        assert not {"*", "secrets", "configmaps", "nodes/proxy"} & set(rule.get("resources", []))
+        assert not {"*", "secrets", "nodes/proxy"} & set(rule.get("resources", []))
+
+
+def test_config_maps_are_seen_where_records_are_and_nowhere_else(objects: Objects) -> None:
+    places = [
+        found["metadata"].get("namespace")
+        for (kind, _), found in objects.items()
+        for rule in (found["rules"] if kind in ("ClusterRole", "Role") else [])
+        if "configmaps" in rule.get("resources", [])
+    ]
+    assert places == ["apps"]
+    (container,) = objects["Deployment", "kube-state-metrics-records"]["spec"]["template"]["spec"]["containers"]
+    assert {"--namespaces=apps", "--resources=configmaps"} < set(container["args"])
 
 
 def test_state_metrics_may_see_exactly_what_it_shows(objects: Objects) -> None:
@@ -101,6 +82,7 @@ def test_everything_that_runs_is_scraped(objects: Objects) -> None:
         "kube-apiserver",
         "kubelet",
         "cadvisor",
+        "kubelet-probes",
         "kube-controller-manager",
         "kube-scheduler",
         "etcd",
@@ -108,6 +90,8 @@ def test_everything_that_runs_is_scraped(objects: Objects) -> None:
         "coredns",
         "metrics-server",
         "kube-state-metrics",
+        "kube-state-metrics-ends",
+        "kube-state-metrics-records",
         "pods",
     }
     annotated = [
@@ -126,6 +110,7 @@ def test_the_token_is_sent_to_components_only(objects: Objects) -> None:
         "kube-apiserver",
         "kubelet",
         "cadvisor",
+        "kubelet-probes",
         "kube-controller-manager",
         "kube-scheduler",
         "metrics-server",
@@ -139,31 +124,127 @@ def test_a_pod_of_unknown_name_keeps_the_job_label(objects: Objects) -> None:
     assert rules and all(rule["regex"] == "(.+)" for rule in rules)
 
 
-def test_documentation_url_is_put_before_every_page() -> None:
-    objects = render(monitoring_docs_url="https://docs.example.org/")
-    rules = yaml.safe_load(objects["ConfigMap", "prometheus"]["data"]["rules.yml"])
-    urls = [
-        rule["annotations"]["runbook_url"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule
+def shipped_alerts(objects: Objects) -> Iterator[dict[str, Any]]:
+    for name, content in objects["ConfigMap", "prometheus"]["data"].items():
+        for group in yaml.safe_load(content).get("groups", []):
+            yield from (rule for rule in group["rules"] if "alert" in rule and name != "rules-extra.yml")
+
+
+def test_pages_and_dashboards_are_found_where_the_site_publishes_them() -> None:
+    docs, dashboards = "https://docs.example.org/", "https://grafana.example.org/d/"
+    alerts = list(shipped_alerts(render(monitoring_docs_url=docs, monitoring_dashboards_url=dashboards)))
+    assert {alert["annotations"]["runbook_url"].startswith(f"{docs}runbooks/") for alert in alerts} == {True}
+    urls = [alert["annotations"]["dashboard_url"] for alert in alerts if "dashboard_url" in alert["annotations"]]
+    assert urls and all(url.startswith(dashboards) for url in urls)
+
+
+def test_every_rule_file_reaches_prometheus(objects: Objects) -> None:
+    shipped = {f"rules-{path.name}" for path in (ROLE / "files/rules").glob("*.yml")}
+    keys = {name for name in objects["ConfigMap", "prometheus"]["data"] if name.startswith("rules-")}
+    assert shipped and keys == shipped | {"rules-slo.yml", "rules-extra.yml"}
+    assert prometheus_config(objects)["rule_files"] == ["/etc/prometheus/rules-*.yml"]
+
+
+def test_a_service_that_promises_something_is_watched(objects: Objects) -> None:
+    rules = objects["ConfigMap", "prometheus"]["data"]["rules-slo.yml"]
+    assert 'service="auth"' in rules and 'service=~"worker|jobs"' in rules
+    assert yaml.safe_load(render(monitoring_services={})["ConfigMap", "prometheus"]["data"]["rules-slo.yml"]) == {
+        "groups": []
+    }
+
+
+def test_passwords_of_remote_stores_are_nowhere_but_in_their_secret() -> None:
+    stores = [
+        {"url": "https://one.example.org/push", "username": "us", "password": "hush-1"},
+        {"url": "https://two.example.org/push", "token": "hush-2", "settings": {"headers": {"X-Scope-OrgID": "us"}}},
+        {"url": "http://three.example.org/push"},
     ]
-    assert urls and all(url.startswith("https://docs.example.org/runbooks/") for url in urls)
+    objects = render(monitoring_remote_write=stores)
+    assert prometheus_config(objects)["remote_write"] == [
+        {
+            "url": "https://one.example.org/push",
+            "basic_auth": {"username": "us", "password_file": "/etc/prometheus-secrets/0"},
+        },
+        {
+            "url": "https://two.example.org/push",
+            "headers": {"X-Scope-OrgID": "us"},
+            "authorization": {"credentials_file": "/etc/prometheus-secrets/1"},
+        },
+        {"url": "http://three.example.org/push"},
+    ]
+    secret = objects.pop(("Secret", "prometheus-remote-write"))["data"]
+    assert {name: base64.b64decode(text).decode() for name, text in secret.items()} == {"0": "hush-1", "1": "hush-2"}
+    assert "hush" not in str(objects)
+    (mount,) = [
+        mount["mountPath"]
+        for mount in objects["StatefulSet", "prometheus"]["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        if mount["name"] == "secrets"
+    ]
+    assert mount == "/etc/prometheus-secrets"
 
 
-def test_an_alert_goes_to_the_webhook_of_its_severity() -> None:
-    url = "https://pager.example.org/secret-token"
-    objects = render(monitoring_webhooks={"critical": url})
+def test_versions_of_a_slot_have_series_of_their_own(objects: Objects) -> None:
+    pods_job = next(job for job in prometheus_config(objects)["scrape_configs"] if job["job_name"] == "pods")
+    (rule,) = [rule for rule in pods_job["relabel_configs"] if rule.get("target_label") == "version"]
+    assert rule["regex"] == ".+;(.+)", "only of pods that have a slot"
+
+
+def test_how_containers_end_is_read_once_and_often(objects: Objects) -> None:
+    jobs = {job["job_name"]: job for job in prometheus_config(objects)["scrape_configs"]}
+    slow, often = jobs["kube-state-metrics"], jobs["kube-state-metrics-ends"]
+    (dropped,), (kept,) = slow["metric_relabel_configs"], often["metric_relabel_configs"]
+    assert dropped == {**kept, "action": "drop"} and kept["action"] == "keep"
+    assert often["scrape_interval"] == often["scrape_timeout"] == "5s" and "scrape_interval" not in slow
+    read = "kube_pod_container_status_last_terminated_reason", "kube_pod_init_container_status_restarts_total"
+    assert all(re.fullmatch(kept["regex"], name) for name in read)
+    assert not re.fullmatch(kept["regex"], "kube_pod_container_status_ready")
+
+
+@pytest.mark.parametrize(
+    "name, kept",
+    [
+        ("apiserver_request_duration_seconds_bucket", False),
+        ("apiserver_cel_compilation_duration_seconds_bucket", False),
+        ("apiserver_client_certificate_expiration_seconds_bucket", True),
+        ("apiserver_request_duration_seconds_count", True),
+        ("etcd_disk_wal_fsync_duration_seconds_bucket", True),
+        ("etcd_request_duration_seconds_bucket", False),
+        ("http_request_duration_seconds_bucket", True),
+        ("envoy_cluster_upstream_rq_time_bucket", False),
+        ("envoy_http_downstream_rq_time_bucket", True),
+    ],
+)
+def test_what_nobody_reads_is_not_kept(objects: Objects, name: str, kept: bool) -> None:
+    job = next(job for job in prometheus_config(objects)["scrape_configs"] if job["job_name"] == "kube-apiserver")
+    (rule,) = job["metric_relabel_configs"]
+    assert rule["action"] == "drop" and bool(re.fullmatch(rule["regex"], name)) is not kept
+
+
+def test_the_log_in_of_a_webhook_stands_in_a_file_of_the_secret_and_nowhere_else() -> None:
+    url = "https://pager.example.org/secret-path"
+    objects = render(monitoring_webhooks={"sre": {"url": url, "token": "secret-token"}})
     receivers = {found["name"]: found for found in alertmanager_config(objects)["receivers"]}
-    assert receivers["severity-critical"]["webhook_configs"] == [{"url": url, "send_resolved": True}]
-    assert "webhook_configs" not in receivers["severity-warning"]
-    del objects["Secret", "alertmanager"]
-    assert "secret-token" not in str(objects)
+    (hook,) = receivers["sre"]["webhook_configs"]
+    assert hook["url"] == url and "webhook_configs" not in receivers["api"]
+    secret = objects.pop(("Secret", "alertmanager"))["data"]
+    file = Path(hook["http_config"]["authorization"]["credentials_file"])
+    (container,) = objects["StatefulSet", "alertmanager"]["spec"]["template"]["spec"]["containers"]
+    assert str(file.parent) in {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert base64.b64decode(secret[file.name]) == b"secret-token"
+    assert b"secret-token" not in base64.b64decode(secret["alertmanager.yml"])
+    assert "secret-" not in str(objects)
 
 
 def test_a_changed_receiver_is_a_new_pod_and_a_changed_rule_is_not(objects: Objects) -> None:
     changed = render(
-        monitoring_webhooks={"none": "https://deadman.example.org"},
+        monitoring_webhooks={"deadman": {"url": "https://deadman.example.org", "token": "one"}},
         monitoring_extra_rule_groups=[{"name": "more", "rules": [{"record": "one", "expr": "vector(1)"}]}],
     )
     assert changed["StatefulSet", "alertmanager"] != objects["StatefulSet", "alertmanager"]
+    other = render(monitoring_webhooks={"deadman": {"url": "https://deadman.example.org", "token": "two"}})
+    assert other["StatefulSet", "alertmanager"] != changed["StatefulSet", "alertmanager"], (
+        "a token is read at the start"
+    )
     assert changed["ConfigMap", "prometheus"] != objects["ConfigMap", "prometheus"]
     assert changed["StatefulSet", "prometheus"] == objects["StatefulSet", "prometheus"]
 
@@ -187,7 +268,7 @@ def test_other_namespaces_are_admitted_by_name_only(objects: Objects) -> None:
     def admitted(found: Objects) -> str:
         return str(found["NetworkPolicy", "monitoring"]["spec"]["ingress"])
 
-    assert "['autoscaling']" in admitted(objects), "KEDA asks Prometheus"
+    assert "['autoscaling', 'logging']" in admitted(objects), "KEDA asks Prometheus, Loki tells Alertmanager"
     assert "10.244.0.0/16" in admitted(objects)
     assert "namespaceSelector" not in admitted(render(monitoring_client_namespaces=[]))
     assert "['gates']" in admitted(render(monitoring_client_namespaces=["gates"]))

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is told of alerts: Alertmanager's receivers, made of a site's webhooks and of receivers of its own.
+
+Passwords and tokens are in files beside the configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+TEAMS = ("sre", "api", "worker")
+DEADMAN = "deadman"
+# The kinds of alerts. A receiver of such a name hears of them beside the team that they belong to.
+CATEGORIES = ("service_health", "performance", "infrastructure", "business", "monitoring")
+NAMES = (*TEAMS, DEADMAN, *CATEGORIES)
+
+_URL = re.compile(r"https?://[^\s/@]+(/\S*)?")
+_CONFIGS = "_configs"
+_HOOKS = "webhook_configs"
+
+Webhook = Mapping[str, Any]
+Receiver = Mapping[str, Any]
+
+
+def receivers(webhooks: Mapping[str, Webhook], own: Mapping[str, Receiver], folder: str) -> list[dict[str, Any]]:
+    """Return the receivers of Alertmanager: teams and dead man always, a category where somebody listens.
+
+    There must be no complaints().
+
+    :param webhooks: a webhook by the receiver's name: `url`; for a log-in `username` with `password`, or `token`.
+    :param own: Alertmanager's own settings of a receiver by its name, beside its webhook.
+    :param folder: where the files() are.
+    """
+    wanted = [name for name in NAMES if name not in CATEGORIES or name in webhooks or name in own]
+    return [_receiver(name, webhooks.get(name), own.get(name) or {}, folder) for name in wanted]
+
+
+def files(webhooks: Mapping[str, Webhook]) -> dict[str, str]:
+    """Return the content of the files with passwords and tokens by their names, as a Secret has it."""
+    return {
+        name: b64encode(str(webhook.get("token") or webhook["password"]).encode()).decode()
+        for name, webhook in webhooks.items()
+        if webhook.get("token") or webhook.get("password")
+    }
+
+
+def complaints(webhooks: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for each mistake, none if Alertmanager can be asked. None of them tells a secret."""
+    known = f"the names are {', '.join(NAMES[:-1])} and {NAMES[-1]}"
+    told = [
+        f"{option} names {name}, which no alert goes to: {known}."
+        for option, given in (("monitoring_webhooks", webhooks), ("monitoring_receivers", own))
+        for name in given
+        if name not in NAMES
+    ]
+    told += [
+        f"{name} of monitoring_webhooks: {mistake}."
+        for name, webhook in webhooks.items()
+        for mistake in _mistakes(webhook)
+    ]
+    told += [
+        f"{name} of monitoring_receivers: it holds lists of Alertmanager such as email_configs, and nothing else."
+        for name, receiver in own.items()
+        if not isinstance(receiver, Mapping)
+        or not all(key.endswith(_CONFIGS) and isinstance(value, list) for key, value in receiver.items())
+    ]
+    return told
+
+
+def _receiver(name: str, webhook: Webhook | None, own: Receiver, folder: str) -> dict[str, Any]:
+    hooks = [_hook(name, webhook, folder)] if webhook else []
+    found = {"name": name, **own}
+    if hooks:
+        found[_HOOKS] = [*hooks, *own.get(_HOOKS, [])]
+    return found
+
+
+def _hook(name: str, webhook: Webhook, folder: str) -> dict[str, Any]:
+    file = f"{folder}/{name}"
+    login: dict[str, Any] = {}
+    if webhook.get("username"):
+        login = {"basic_auth": {"username": webhook["username"], "password_file": file}}
+    elif webhook.get("token"):
+        login = {"authorization": {"credentials_file": file}}
+    return {
+        "url": webhook["url"],
+        # That a dead man's switch is "resolved" would be taken for a sign of life.
+        "send_resolved": name != DEADMAN,
+        **({"http_config": login} if login else {}),
+    }
+
+
+def _mistakes(webhook: Any) -> Iterator[str]:
+    if not isinstance(webhook, Mapping):
+        yield "it is a dictionary with a url"
+        return
+    if not _URL.fullmatch(str(webhook.get("url") or "")):
+        yield "url must begin with http:// or https:// and hold no log-in"
+    if bool(webhook.get("username")) != bool(webhook.get("password")):
+        yield "username and password need each other"
+    if webhook.get("token") and webhook.get("password"):
+        yield "it has either a password or a token, and not both"

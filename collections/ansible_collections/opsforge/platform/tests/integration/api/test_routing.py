@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is told of which alert, as amtool reads the routes, and what a real Alertmanager silences."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.opsforge.platform.plugins.module_utils._receivers import CATEGORIES
+from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import render
+
+from .control_plane import find_binary, free_ports
+
+_START_SECONDS = 30
+
+
+def configuration(folder: Path, **settings: Any) -> Path:
+    """Alertmanager's configuration as the role writes it, in a file of this folder."""
+    data = render(**settings)["Secret", "alertmanager"]["data"]
+    path = folder / "alertmanager.yml"
+    path.write_bytes(base64.b64decode(data["alertmanager.yml"]))
+    return path
+
+
+def amtool(*words: str | Path) -> str:
+    """Run amtool; fails with its words if it does."""
+    command = [find_binary("alertmanager", "amtool"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of a site that says nothing."""
+    return configuration(tmp_path_factory.mktemp("routes"))
+
+
+@pytest.fixture(scope="module")
+def listened(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of a site where somebody listens to each category."""
+    hooks = {category: {"url": f"https://{category}.example.org"} for category in CATEGORIES}
+    return configuration(tmp_path_factory.mktemp("listened"), monitoring_webhooks=hooks)
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize(
+    "severity, team, told",
+    [
+        ("critical", "sre", "sre"),
+        ("critical", "api", "sre,api"),
+        ("critical", "worker", "sre,worker"),
+        ("warning", "sre", "sre"),
+        ("warning", "api", "api"),
+        ("warning", "worker", "worker"),
+        ("info", "sre", "nobody"),
+        ("info", "api", "nobody"),
+        ("info", "worker", "nobody"),
+        ("none", "sre", "deadman"),
+    ],
+)
+def test_who_is_told(routes: Path, listened: Path, severity: str, team: str, category: str, told: str) -> None:
+    labels = (f"severity={severity}", f"team={team}", f"category={category}")
+    test = ("config", "routes", "test", f"--config.file={routes}", f"--verify.receivers={told}")
+    amtool(*test, *labels)
+    also = f",{category}" if severity in ("critical", "warning") else ""
+    amtool("config", "routes", "test", f"--config.file={listened}", f"--verify.receivers={told}{also}", *labels)
+
+
+def test_an_alert_of_no_team_belongs_to_the_sre_team(routes: Path) -> None:
+    """A site's own rules, or those of others."""
+    for severity in ("critical", "warning"):
+        amtool("config", "routes", "test", f"--config.file={routes}", "--verify.receivers=sre", f"severity={severity}")
+    amtool("config", "routes", "test", f"--config.file={routes}", "--verify.receivers=nobody", "alertname=Unknown")
+
+
+def test_receivers_of_a_site_s_own_are_taken_as_they_are(tmp_path: Path) -> None:
+    own = {
+        "sre": {"pagerduty_configs": [{"routing_key": "k", "url": "https://events.pagerduty.com/v2/enqueue"}]},
+        "business": {"slack_configs": [{"api_url": "https://hooks.slack.example.org/x", "channel": "#shop"}]},
+        "api": {"email_configs": [{"to": "a@example.org", "from": "b@example.org", "smarthost": "mail:587"}]},
+    }
+    path = configuration(tmp_path, monitoring_receivers=own)
+    assert "SUCCESS" in amtool("check-config", path)
+
+
+Alert = dict[str, str]
+
+
+class Alertmanager:
+    """A real one on loopback. It tells nobody."""
+
+    def __init__(self, folder: Path) -> None:
+        (port,) = free_ports(1)
+        self._url = f"http://127.0.0.1:{port}"
+        with (folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    find_binary("alertmanager", "alertmanager"),
+                    f"--config.file={configuration(folder)}",
+                    f"--storage.path={folder / 'data'}",
+                    f"--web.listen-address=127.0.0.1:{port}",
+                    "--cluster.listen-address=",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                self._ask("/-/ready")
+                return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)  # it is starting
+        self.stop()
+        raise RuntimeError((folder / "log").read_text())
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+    def silenced(self, *alerts: Mapping[str, str]) -> set[str]:
+        """The names of those of these alerts that another one of them explains."""
+        group = str(time.monotonic_ns())
+        posted = [{**alert, "test": group} for alert in alerts]
+        # News is taken in order: when the last two are known, all are.
+        last = [{"alertname": "Last", "severity": severity, "test": group} for severity in ("critical", "warning")]
+        self._post(posted, over=False)
+        self._post(last, over=False)
+        deadline = time.monotonic() + _START_SECONDS
+        explained: set[str] = set()
+        while "Last warning" not in explained:
+            assert time.monotonic() < deadline, "Alertmanager takes no news"
+            found = json.loads(self._ask(f"/api/v2/alerts?filter=test={group}"))
+            explained = {_name(one["labels"]) for one in found if one["status"]["inhibitedBy"]}
+        assert len(found) == len(posted) + len(last)
+        self._post(posted + last, over=True)
+        return explained - {"Last warning"}
+
+    def _post(self, alerts: Sequence[Mapping[str, str]], *, over: bool) -> None:
+        now = datetime.now(UTC)
+        ends = now if over else now + timedelta(minutes=5)
+        times = {"startsAt": (now - timedelta(minutes=1)).isoformat(), "endsAt": ends.isoformat()}
+        self._ask("/api/v2/alerts", [{"labels": alert, **times} for alert in alerts])
+
+    def _ask(self, path: str, content: Any = None) -> bytes:
+        body = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(self._url + path, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.read()
+
+
+def _name(labels: Mapping[str, str]) -> str:
+    told = [labels[label] for label in ("severity", "slo", "window", "node", "service") if label in labels]
+    return " ".join([labels["alertname"], *told])
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
+    """Start one for all tests of this module."""
+    running = Alertmanager(tmp_path_factory.mktemp("alertmanager"))
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def alert(alertname: str, severity: str = "warning", **labels: str) -> Alert:
+    """The labels of an alert."""
+    return {"alertname": alertname, "severity": severity, **labels}
+
+
+def test_a_node_that_is_gone_silences_its_pods_and_targets_and_no_other_s(alertmanager: Alertmanager) -> None:
+    for source in ("NodeUnreachable", "NodeNotReady"):
+        assert alertmanager.silenced(
+            alert(source, "critical", node="worker1"),
+            alert("TargetDown", job="auth", node="worker1"),
+            alert("PodCrashLooping", namespace="apps", pod="a", node="worker1"),
+            alert("NodeDiskFull", "critical", node="worker1", device="sda"),
+            alert("WorkloadStuck", namespace="kube-system", workload="DaemonSet kube-router"),
+            alert("TargetDown", job="auth", node="worker2"),
+            alert("ServiceDown", "critical", namespace="apps", service="auth"),
+        ) == {
+            "TargetDown warning worker1",
+            "PodCrashLooping warning worker1",
+            "NodeDiskFull critical worker1",
+            "WorkloadStuck warning",
+        }
+
+
+def test_two_nodes_that_are_gone_are_both_told(alertmanager: Alertmanager) -> None:
+    assert not alertmanager.silenced(
+        alert("NodeUnreachable", "critical", node="worker1"), alert("NodeUnreachable", "critical", node="worker2")
+    )
+
+
+def test_a_page_silences_the_warning_of_the_same_thing_and_of_no_other(alertmanager: Alertmanager) -> None:
+    assert alertmanager.silenced(
+        alert("QueueAgeHigh", "critical", namespace="apps", service="worker"),
+        alert("QueueAgeHigh", namespace="apps", service="worker"),
+        alert("JobsDead", namespace="apps", service="worker"),
+    ) == {"QueueAgeHigh warning worker"}
+    assert alertmanager.silenced(
+        alert("NodeDiskFull", "critical", node="worker1", device="sda"),
+        alert("NodeDiskFull", node="worker1", device="sda"),
+        alert("NodeDiskFull", node="worker1", device="sdb"),
+        alert("NodeDiskFull", node="worker2", device="sda"),
+    ) == {"NodeDiskFull warning worker1"}
+    for label in ("certificate", "persistentvolumeclaim"):
+        assert not alertmanager.silenced(
+            alert("Ending", "critical", **{label: "one"}), alert("Ending", "warning", **{label: "two"})
+        ), label
+
+
+def test_a_service_that_is_down_silences_its_warnings_and_no_other_s(alertmanager: Alertmanager) -> None:
+    assert alertmanager.silenced(
+        alert("ServiceDown", "critical", namespace="apps", service="auth"),
+        alert("ServiceLatencyHigh", namespace="apps", service="auth"),
+        alert("PodCrashLooping", namespace="apps", service="auth", pod="a"),
+        alert("ServiceLatencyHigh", namespace="apps", service="catalog"),
+        alert("ServiceLatencyHigh", namespace="other", service="auth"),
+        alert("DependencyDown", namespace="apps", service="orders", dependency="auth"),
+    ) == {"ServiceLatencyHigh warning auth", "PodCrashLooping warning auth"}
+
+
+def test_one_outage_is_one_page(alertmanager: Alertmanager) -> None:
+    burn = {"namespace": "apps", "service": "auth"}
+    for source in ("ServiceDown", "ServiceErrorRateHigh"):
+        assert alertmanager.silenced(
+            alert(source, "critical", **burn),
+            alert("GatewayErrorRateHigh", "critical", namespace="gateway"),
+            alert("SLOBurnRateHigh", "critical", **burn, slo="availability", window="1h"),
+            alert("SLOBurnRateHigh", "critical", **burn, slo="latency", window="1h"),
+            alert("SLOBurnRateHigh", "critical", namespace="apps", service="catalog", slo="availability", window="1h"),
+        ) == {"GatewayErrorRateHigh critical", "SLOBurnRateHigh critical availability 1h auth"}
+
+
+def test_a_fast_burn_silences_the_slow_ones_of_the_same_objective(alertmanager: Alertmanager) -> None:
+    burn = {"namespace": "apps", "service": "auth", "slo": "latency"}
+    assert alertmanager.silenced(
+        alert("SLOBurnRateHigh", "critical", **burn, window="1h"),
+        alert("SLOBurnRateHigh", "critical", **burn, window="6h"),
+        alert("SLOBurnRateHigh", "warning", **burn, window="1d"),
+        alert("SLOBurnRateHigh", "warning", **{**burn, "service": "catalog"}, window="3d"),
+    ) == {
+        "SLOBurnRateHigh critical latency 6h auth",
+        "SLOBurnRateHigh warning latency 1d auth",
+    }
+
+
+def test_the_reason_silences_what_follows_from_it(alertmanager: Alertmanager) -> None:
+    assert alertmanager.silenced(
+        alert("ControlPlaneDown", "critical", job="etcd"),
+        alert("TargetDown", job="etcd", instance="a", service="etcd"),
+        alert("TargetDown", job="auth", instance="b", service="auth"),
+    ) == {"TargetDown warning etcd"}
+    for source in ("PodCrashLooping", "ContainerNotStarting"):
+        assert alertmanager.silenced(
+            alert(source, namespace="apps", pod="a", container="auth"),
+            alert("TargetDown", namespace="apps", pod="a", job="auth", service="auth"),
+            alert("TargetDown", namespace="apps", pod="b", job="catalog", service="catalog"),
+            alert("TargetDown", job="kube-state-metrics", service="none"),
+        ) == {"TargetDown warning auth"}
+    assert alertmanager.silenced(
+        alert("DatastoreDown", namespace="datastores", datastore="Redis"),
+        alert("DependencyDown", namespace="apps", service="auth", dependency="redis"),
+    ) == {"DependencyDown warning auth"}

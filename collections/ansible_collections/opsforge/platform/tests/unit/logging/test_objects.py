@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role asks of a cluster, rendered by Ansible itself from the role's own defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+
+ROLES = Path(__file__).parents[3] / "roles"
+ROLE = ROLES / "logging"
+PLATFORM = {
+    "platform_kubeconfig": "/state/kubeconfig",
+    "platform_pod_cidr": "10.244.0.0/16",
+    "platform_namespace": "apps",
+    "platform_name": "test",
+    "platform_environment": "local",
+    "platform_cache_dir": "/cache",
+    "groups": {"nodes": ["node1"]},
+}
+WORKLOADS = [("StatefulSet", "loki"), ("Deployment", "jaeger"), ("DaemonSet", "collector")]
+
+Objects = dict[tuple[str, str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugins() -> None:
+    """Lookups and filters are found as in a run."""
+    init_plugin_loader()
+
+
+def render(**settings: Any) -> Objects:
+    """The role's objects by (kind, name), with these settings over its defaults."""
+    loader = DataLoader()
+    variables: dict[str, Any] = {**PLATFORM, "ansible_search_path": [str(ROLE)]}
+    for name in ("defaults/main.yml", "vars/main.yml"):
+        variables |= loader.load_from_file(str(ROLE / name), trusted_as_template=True)
+    objects = Templar(loader, variables | settings).template(trust_as_template("{{ __logging_objects }}"))
+    return {(found["kind"], found["metadata"]["name"]): found for found in objects}
+
+
+@pytest.fixture(scope="module")
+def objects() -> Objects:
+    return render()
+
+
+def config(objects: Objects, name: str) -> dict[str, Any]:
+    """The configuration of `loki` or `collector`."""
+    return yaml.safe_load(objects["ConfigMap", name]["data"][f"{name}.yml"])
+
+
+def pods(objects: Objects) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(namespace, pod template) of every workload."""
+    for key in WORKLOADS:
+        yield objects[key]["metadata"]["namespace"], objects[key]["spec"]["template"]
+
+
+def test_every_container_is_held_to_restricted_and_to_a_memory_limit(objects: Objects) -> None:
+    for _, pod in pods(objects):
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["spec"]["containers"]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False and security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert "memory" in container["resources"]["limits"]
+            assert {"readinessProbe", "livenessProbe"} <= set(container)
+
+
+def test_only_the_collector_sees_its_node_and_only_its_logs(objects: Objects) -> None:
+    assert objects["Namespace", "logging"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for namespace, pod in pods(objects):
+        paths = {volume["hostPath"]["path"] for volume in pod["spec"]["volumes"] if "hostPath" in volume}
+        assert paths == ({"/var/log/pods", "/var/lib/opsforge/collector"} if namespace == "kube-system" else set())
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod["spec"])
+    (container,) = objects["DaemonSet", "collector"]["spec"]["template"]["spec"]["containers"]
+    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    assert writable == {"/var/lib/opsforge/collector"}
+
+
+def test_the_collector_is_not_root_but_of_its_group_which_may_read_log_files(objects: Objects) -> None:
+    security = objects["DaemonSet", "collector"]["spec"]["template"]["spec"]["securityContext"]
+    assert (security["runAsUser"], security["runAsGroup"]) == (10001, 0)
+    assert "fsGroup" not in security, "the node's folders would change hands"
+
+
+def test_nobody_may_ask_the_api_for_anything(objects: Objects) -> None:
+    assert not {kind for kind, _ in objects if "Role" in kind}
+    for _, pod in pods(objects):
+        assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+def test_everything_is_scraped_at_a_port_that_it_has(objects: Objects) -> None:
+    for _, pod in pods(objects):
+        annotations = pod["metadata"]["annotations"]
+        assert annotations["prometheus.io/scrape"] == "true"
+        ports = [port["containerPort"] for container in pod["spec"]["containers"] for port in container["ports"]]
+        assert int(annotations["prometheus.io/port"]) in ports
+
+
+def test_the_collector_runs_everywhere_and_takes_traces_of_its_own_node(objects: Objects) -> None:
+    assert objects["DaemonSet", "collector"]["spec"]["template"]["spec"]["tolerations"] == [{"operator": "Exists"}]
+    assert objects["Service", "collector"]["spec"]["internalTrafficPolicy"] == "Local"
+
+
+def test_every_part_that_is_configured_is_in_the_distribution_and_no_other(objects: Objects) -> None:
+    main = (ROLES / "mirror/files/go/collector/main.go").read_text(encoding="utf-8")
+    made = set(re.findall(r"(\w+)\.NewFactory\(\)", main)) - {"fileprovider", "envprovider", "otelconftelemetry"}
+    used = {
+        part.partition("/")[0].replace("_", "") + ("" if part == "file_storage" else kind.removesuffix("s"))
+        for kind in ("receivers", "processors", "exporters", "extensions")
+        for part in config(objects, "collector")[kind]
+    }
+    assert used == made
+
+
+def test_a_label_of_the_collector_is_one_of_loki_and_there_are_no_others(objects: Objects) -> None:
+    operators = config(objects, "collector")["receivers"]["file_log"]["operators"]
+    (kept,) = [operator["fields"] for operator in operators if operator["type"] == "retain"]
+    labels = {field.removeprefix("resource.") for field in kept if field.startswith("resource.")}
+    limits = config(objects, "loki")["limits_config"]
+    attributes = limits["otlp_config"]["resource_attributes"]
+    assert attributes["ignore_defaults"] is True
+    assert attributes["attributes_config"] == [{"action": "index_label", "attributes": [*attributes_of(attributes)]}]
+    assert set(attributes_of(attributes)) == labels == {"job", "namespace", "service", "slot", "level", "node"}
+    assert limits["max_label_names_per_series"] == len(labels)
+
+
+def attributes_of(attributes: dict[str, Any]) -> list[str]:
+    """The resource attributes that become labels."""
+    (index,) = attributes["attributes_config"]
+    return list(index["attributes"])
+
+
+def test_what_was_read_is_remembered_on_the_node(objects: Objects) -> None:
+    parts = config(objects, "collector")
+    assert parts["extensions"]["file_storage"]["directory"] == "/var/lib/opsforge/collector"
+    assert parts["receivers"]["file_log"]["storage"] == "file_storage"
+    for exporter in parts["exporters"].values():
+        assert exporter["sending_queue"]["storage"] == "file_storage"
+    assert parts["exporters"]["otlp_http/loki"]["sending_queue"]["block_on_overflow"] is True
+    assert parts["exporters"]["otlp_http/jaeger"]["sending_queue"]["block_on_overflow"] is False
+
+
+def test_lines_older_than_the_retention_are_deleted_and_refused() -> None:
+    loki = config(render(logging_retention_hours=336), "loki")
+    assert loki["limits_config"]["retention_period"] == "336h"
+    assert loki["limits_config"]["reject_old_samples_max_age"] == "336h"
+    assert loki["compactor"]["retention_enabled"] is True
+
+
+def test_a_changed_configuration_is_a_new_pod_and_a_changed_rule_is_not(objects: Objects) -> None:
+    changed = render(
+        logging_extra_rule_groups=[{"name": "more", "rules": [{"record": "one", "expr": "vector(1)"}]}],
+        logging_service_namespace="shop",
+    )
+    assert "rules-extra.yml" in changed["ConfigMap", "loki-rules"]["data"]
+    assert changed["StatefulSet", "loki"] == objects["StatefulSet", "loki"]
+    assert changed["DaemonSet", "collector"] != objects["DaemonSet", "collector"]
+    assert render(logging_streams_max=9)["StatefulSet", "loki"] != objects["StatefulSet", "loki"]
+
+
+def test_a_storage_class_makes_the_lines_outlive_the_pod() -> None:
+    spec = render(logging_storage_class="fast")["StatefulSet", "loki"]["spec"]
+    (claim,) = spec["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "data" and claim["spec"]["storageClassName"] == "fast"
+    assert [volume["name"] for volume in spec["template"]["spec"]["volumes"]] == ["config", "rules", "tmp"]
+
+
+def test_other_namespaces_are_admitted_by_name_only(objects: Objects) -> None:
+    rules = str(objects["NetworkPolicy", "logging"]["spec"]["ingress"])
+    assert "['monitoring']" in rules and "10.244.0.0/16" in rules and "'collector'" in rules
+    closed = render(logging_client_namespaces=[])
+    assert "matchExpressions" not in str(closed["NetworkPolicy", "logging"])
+    assert "8888" not in str(closed["NetworkPolicy", "collector"])
+
+
+def test_services_reach_the_collector_where_they_send_traces(objects: Objects) -> None:
+    services, nodes, _ = objects["NetworkPolicy", "collector"]["spec"]["ingress"]
+    (source,) = services["from"]
+    assert source["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "apps"}
+    assert {port["port"] for port in services["ports"]} == {4317, 4318}
+    assert "ports" not in nodes, "the kubelet probes, and the API server's proxy is a node too"

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every container's lines are found by label, a request by its id, its trace in Jaeger; errors reach Alertmanager."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from ansible_collections.opsforge.platform.plugins.module_utils._http import Pool
+from ansible_collections.opsforge.platform.plugins.module_utils._kubeconfig import load_endpoint
+from loadtests.walk import Loopback, Shop
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+HTTP_NODE_PORT = 30080
+LABELS = {"job", "namespace", "service", "slot", "level", "node"}
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def ask(site: Site) -> Ask:
+    """Ask a Service, as `<namespace>/<name>`, through the API server's proxy, as people do."""
+    pool = Pool(load_endpoint(str(site.state_dir / "kubeconfig"), None))
+
+    def get(service: str, path: str, **query: str) -> Any:
+        namespace, name = service.split("/")
+        where = f"/api/v1/namespaces/{namespace}/services/{name}:http/proxy/{path}?{urllib.parse.urlencode(query)}"
+        answer = pool.request("GET", where)
+        assert answer.status == 200, answer.body.decode()
+        return json.loads(answer.body)
+
+    return get
+
+
+@pytest.fixture
+def count(ask: Ask) -> Callable[[str], list[tuple[dict[str, str], int]]]:
+    """Count by LogQL: the labels of each answer, and its number."""
+
+    def query(logql: str) -> list[tuple[dict[str, str], int]]:
+        found = ask("logging/loki", "loki/api/v1/query", query=logql)["data"]["result"]
+        return [(one["metric"], int(one["value"][1])) for one in found]
+
+    return query
+
+
+def services(site: Site) -> set[str]:
+    releases = site.cluster.list("v1", "ConfigMap", labels={"opsforge.dev/component": "releases"})
+    return {found["metadata"]["name"].removesuffix("-releases") for found in releases}
+
+
+def knock(site: Site, path: str, **headers: str) -> None:
+    """Ask the entrance once."""
+    request = urllib.request.Request(f"http://{site.published(HTTP_NODE_PORT)}{path}", headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_every_service_is_found_by_its_job_and_slot(site: Site, count: Any) -> None:
+    wanted = {f"{name}-service" for name in services(site)}
+    assert wanted, "no service is there to be found"
+
+    def missing() -> set[str]:
+        question = 'sum by (job) (count_over_time({job=~".+-service", slot=~"blue|green"}[24h]))'
+        return wanted - {labels["job"] for labels, _ in count(question)}
+
+    site.eventually(lambda: not missing())
+
+
+def test_every_node_and_the_control_plane_are_found(site: Site, count: Any) -> None:
+    nodes = {node["metadata"]["name"] for node in site.cluster.list("v1", "Node")}
+    question = 'sum by (node, job) (count_over_time({namespace="kube-system"}[24h]))'
+    seen = [labels for labels, _ in count(question)]
+    assert {labels["node"] for labels in seen} == nodes
+    assert {"kube-apiserver", "etcd"} <= {labels["job"] for labels in seen}
+
+
+def test_labels_are_few(ask: Ask) -> None:
+    assert set(ask("logging/loki", "loki/api/v1/labels", since="24h")["data"]) <= LABELS
+    levels = ask("logging/loki", "loki/api/v1/label/level/values", since="24h")["data"]
+    assert set(levels) <= {"debug", "info", "warning", "error", "critical"}
+
+
+def test_a_line_is_there_within_seconds(site: Site, count: Any) -> None:
+    mark = uuid4().hex
+    knock(site, "/auth/info", **{"x-request-id": mark})
+    question = f'sum by (service) (count_over_time({{job="auth-service"}} |= "{mark}" [5m]))'
+    found = site.eventually(lambda: count(question), 15)
+    assert found == [({"service": "auth"}, 1)], "once, however often it was sent"
+
+
+def test_one_request_is_followed_through_all_services(site: Site, count: Any) -> None:
+    shop = Shop(Loopback(f"http://{site.published(HTTP_NODE_PORT)}"), patience=60)
+    customer = shop.sign_up()
+    customer.buy(customer.browse()[0]["id"])
+    question = 'sum by (request_id, service) (count_over_time({job=~".+-service"} | request_id != "" [5m]))'
+
+    def ways() -> list[set[str]]:
+        by_id: dict[str, set[str]] = defaultdict(set)
+        for labels, _ in count(question):
+            by_id[labels["request_id"]].add(labels["service"])
+        return [way for way in by_id.values() if way >= {"orders", "catalog"}]
+
+    site.eventually(ways, 30)
+
+
+def test_the_trace_of_a_request_stands_in_jaeger(site: Site, ask: Ask) -> None:
+    trace = uuid4().hex
+    knock(site, "/catalog/products", traceparent=f"00-{trace}-{uuid4().hex[:16]}-01")
+
+    def spans() -> list[str]:
+        found = ask("logging/jaeger", "api/traces", service="catalog", lookback="1h", limit="200")["data"]
+        return [span["operationName"] for one in found if one["traceID"] == trace for span in one["spans"]]
+
+    assert "GET /products" in site.eventually(spans, 30)
+
+
+def test_errors_in_the_log_reach_alertmanager(site: Site, ask: Ask) -> None:
+    """Lines that a test writes, not a service: the label `job` names its container."""
+    found = site.cluster.get("apps/v1", "StatefulSet", "postgresql", "datastores")
+    assert found
+    image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+    script = """for i in $(seq 25); do echo '{"level":"error","event":"written by a test"}'; done"""
+    site.run("apps", image, script)
+
+    def arrived() -> list[dict[str, str]]:
+        labels = [alert["labels"] for alert in ask("monitoring/alertmanager", "api/v2/alerts")]
+        return [one for one in labels if (one["alertname"], one.get("service")) == ("LogErrorsHigh", "main")]
+
+    (alert,) = site.eventually(arrived, 90)
+    assert (alert["severity"], alert["team"], alert["namespace"]) == ("warning", "api", "apps")
+
+
+def test_every_rule_evaluates(ask: Ask) -> None:
+    groups = ask("logging/loki", "prometheus/api/v1/rules")["data"]["groups"]
+    rules = {rule["name"]: rule for group in groups for rule in group["rules"]}
+    assert {"LogErrorsHigh", "LogsMissing"} <= set(rules)
+    assert [(name, rule["lastError"]) for name, rule in rules.items() if rule["health"] == "err"] == []
+    assert rules["LogsMissing"]["state"] == "inactive"
+
+
+def test_nothing_is_published_or_ran_out_of_memory(site: Site) -> None:
+    assert {found["spec"]["type"] for found in site.cluster.list("v1", "Service", "logging")} == {"ClusterIP"}
+    pods = site.cluster.list("v1", "Pod", "logging")
+    pods += site.cluster.list("v1", "Pod", "kube-system", {"app.kubernetes.io/name": "collector"})
+    states = {
+        pod["metadata"]["name"]: status["lastState"].get("terminated", {}).get("reason")
+        for pod in pods
+        for status in pod["status"]["containerStatuses"]
+    }
+    assert len(states) >= 3 and "OOMKilled" not in states.values(), states
+
+
+def test_other_namespaces_are_not_let_in(site: Site) -> None:
+    """By NetworkPolicy: the name resolves, the connection does not come about."""
+    found = site.cluster.get("apps/v1", "StatefulSet", "postgresql", "datastores")
+    assert found
+    image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+    script = """
+      for place in loki.logging/3100 jaeger.logging/16686 collector.kube-system/4318; do
+        getent hosts ${place%/*}.svc.cluster.local > /dev/null
+        timeout 3 bash -c "exec 3<>/dev/tcp/$place" 2> /dev/null && echo open || echo closed
+      done
+    """
+    assert site.run(site.namespace(), image, script).split() == ["closed"] * 3
