@@ -23,7 +23,7 @@ unit: .venv/ready
 
 # The tiers below take their programs from the mirror that `make site` filled.
 api: .venv/ready
-	pytest -m api
+	$(PLAY) playbooks/prepare_tests.yml && pytest -m api
 
 services: .venv/ready
 	$(PLAY) playbooks/prepare_tests.yml && pytest -m services

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,10 +22,11 @@ from uuid import uuid4
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _releases, _slots
 from ansible_collections.opsforge.platform.plugins.module_utils._apply import Wish, ensure_absent, ensure_present
-from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
+from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
 from benchmarks import _flaws
 from benchmarks._load import Load
 from benchmarks._report import CHECKOUT
+from loadtests.entrance import entrance
 from loadtests.walk import Loopback, Shop
 
 _MANAGER = "opsforge-benchmark"
@@ -61,9 +62,10 @@ class Stage:
     folder: Path
     namespace: str = "apps"
 
-    def play(self, playbook: str, **extra: Any) -> None:
+    def play(self, playbook: str, tags: Sequence[str] = (), **extra: Any) -> None:
         """Run a playbook as people do. Raises RuntimeError with the end of what it said."""
         command = [str(Path(sys.executable).with_name("ansible-playbook")), f"playbooks/{playbook}.yml"]
+        command += ["--tags", ",".join(tags)] if tags else []
         env = {**os.environ, "OPSFORGE_PLATFORM": self.platform}
         words = [*command, "-e", json.dumps(extra)]
         done = subprocess.run(words, cwd=CHECKOUT, env=env, capture_output=True, text=True, check=False)
@@ -73,6 +75,16 @@ class Stage:
     def docker(self, *words: str) -> None:
         """A command of the container engine. Raises CalledProcessError."""
         subprocess.run(["docker", *words], check=True, capture_output=True, text=True)
+
+
+def enter(platform: str, folder: Path) -> Stage:
+    """The running platform of this checkout. Raises RuntimeError when it is not there or has no traffic."""
+    cluster = connect({"kubeconfig": str(CHECKOUT / ".state" / platform / "kubeconfig")})
+    serving = _slots.read(cluster, "apps", "auth").serving
+    if serving is None:
+        raise RuntimeError("auth has no traffic: run make site first")
+    # A service's image has python3 and is at every node.
+    return Stage(cluster, platform, f"http://{entrance(platform)}", serving.image, folder)
 
 
 @dataclass(frozen=True)
@@ -151,7 +163,8 @@ def oom_kill(stage: Stage) -> Iterator[float]:
 def _release(stage: Stage, word: str, lines: str) -> Iterator[float]:
     """People look at the catalogue, and a release without a gate breaks it."""
     url = f"{stage.entrance}/catalog/products?limit=5"
-    version = _flaws.spoiled_list(stage.cluster, stage.platform, stage.namespace, word, lines)
+    files = _flaws.list_with(lines)
+    version = _flaws.push(stage.cluster, stage.platform, stage.namespace, "catalog", word, files)
     with Load(url, 50, 1200, stage.folder / f"{word}-{uuid4().hex[:8]}"):
         stage.play("release", service="catalog", version=version, service_gate=False)
         try:

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _slots
-from ansible_collections.opsforge.platform.plugins.module_utils._image import SOURCES_LABEL
 from ansible_collections.opsforge.platform.plugins.module_utils._incidents import Desk, Wish
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
 from ansible_collections.opsforge.platform.plugins.modules import incident
+from benchmarks import _flaws
 from benchmarks._load import Load
 
 if TYPE_CHECKING:
@@ -142,31 +140,7 @@ Spoil = Callable[[str, str], str]
 def flaw(catalog: Service) -> Iterator[Flaw]:
     """Push a version that is the one in use but for these files (path in services/: text), and return its name."""
     site = catalog.site
-
-    def push(word: str, files: dict[str, str]) -> str:
-        version = f"{catalog.serving()[1]}-{word}"
-        port = ["docker", "port", f"{site.platform}-registry", "5000/tcp"]
-        registry = subprocess.run(port, check=True, capture_output=True, text=True).stdout.split()[0]
-        image = f"{registry}/registry.opsforge.dev/opsforge/{catalog.name}"
-        copies = [f"COPY {number} /app/{path}" for number, path in enumerate(files)]
-        # It must not say that it was made from what is in this checkout, or it is made again from that.
-        lines = [f"FROM {image}:{catalog.serving()[1]}", *copies, f"LABEL {SOURCES_LABEL}=", ""]
-        texts = {"Dockerfile": "\n".join(lines)}
-        texts |= {str(number): text for number, text in enumerate(files.values())}
-        context = io.BytesIO()
-        with tarfile.open(fileobj=context, mode="w") as tar:
-            for name, text in texts.items():
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(text.encode()), 0o644
-                tar.addfile(entry, io.BytesIO(text.encode()))
-        tag = f"{image}:{version}"
-        build = ["docker", "build", "--tag", tag, "-"]
-        subprocess.run(build, input=context.getvalue(), check=True, capture_output=True)
-        subprocess.run(["docker", "push", tag], check=True, capture_output=True)
-        subprocess.run(["docker", "rmi", tag], check=True, capture_output=True)
-        return version
-
-    yield push
+    yield lambda word, files: _flaws.push(site.cluster, site.platform, "apps", catalog.name, word, files)
     # Not one of ours: it has the labels and the bill of the image that it is made from.
     catalog.empty()
 
@@ -174,14 +148,7 @@ def flaw(catalog: Service) -> Iterator[Flaw]:
 @pytest.fixture
 def spoil(flaw: Flaw) -> Spoil:
     """Push a version that does something more when it is asked for its list, by a word for it and lines of Python."""
-    route, line = "catalog/products/routes.py", "    words = search.clean(q)\n"
-
-    def push(word: str, lines: str) -> str:
-        source = (CHECKOUT / "services" / route).read_text()
-        assert line in source
-        return flaw(word, {route: source.replace(line, lines + line)})
-
-    return push
+    return lambda word, lines: flaw(word, _flaws.list_with(lines))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -32,6 +32,8 @@ GAP = (1800, 2700)
 # The value that a series has so many seconds after the beginning, None for none.
 Value = Callable[[float], float | None]
 Labels = Mapping[str, str]
+T = TypeVar("T")
+F = TypeVar("F")
 
 
 class Past:
@@ -65,6 +67,11 @@ class Past:
                     if number is not None:
                         lines.append(f"{metric}{{{shown}}} {number:g} {begin + at}")
         return "\n".join([*lines, "# EOF\n"])
+
+
+def of(value: T, curve: Callable[[float, T], F]) -> Callable[[float], F]:
+    """A curve with a value of its own, from among those of a loop."""
+    return lambda at: curve(at, value)
 
 
 def _quoted(text: str) -> str:
@@ -110,32 +117,32 @@ def _slot(past: Past, service: str, slot: str) -> None:
     for route, part in (("/products", 0.7), ("/products/{id}", 0.3)):
         past.count(
             "http_requests_total",
-            lambda at, part=part: rate(at) * part * (1 - failing(at)),
+            of(part, lambda at, part: rate(at) * part * (1 - failing(at))),
             **who,
             method="GET",
             route=route,
             status="200",
-        )  # type: ignore[misc]
+        )
         past.count(
             "http_requests_total",
-            lambda at, part=part: rate(at) * part * failing(at),
+            of(part, lambda at, part: rate(at) * part * failing(at)),
             **who,
             method="GET",
             route=route,
             status="500",
-        )  # type: ignore[misc]
+        )
     slow = 0.08 if slot == "green" else 0.04
     for bound in (*BUCKETS, math.inf):
         share = 1 - math.exp(-bound / slow)
         le = "+Inf" if math.isinf(bound) else f"{bound:g}" if bound != 1 else "1.0"
         past.count(
             "http_request_duration_seconds_bucket",
-            lambda at, share=share: rate(at) * share,
+            of(share, lambda at, share: rate(at) * share),
             **who,
             method="GET",
             route="/products",
             le=le,
-        )  # type: ignore[misc]
+        )
     past.add("http_requests_in_flight", lambda at: round(rate(at) / 8), **who)
     past.add("build_info", 1, **who, version="1.1.0" if slot == "green" else "1.0.1")
     past.add("up", 1, **who, instance=who["pod"])
@@ -195,34 +202,34 @@ def _service(past: Past, service: str) -> None:
             bad = service == "catalog" and slo == "availability"
             past.add(
                 f"slo:sli_error:ratio_rate{window}",
-                lambda at, bad=bad: 0.02 if bad and MOVED < at < MOVED + 1200 else 0.0002,
+                of(bad, lambda at, bad: 0.02 if bad and MOVED < at < MOVED + 1200 else 0.0002),
                 **known,
-            )  # type: ignore[misc]
+            )
         past.add("slo:current_burn_rate:ratio", 0.2, **known)
         past.add("slo:sli_events:increase1h", lambda at: 60000 + 8000 * math.sin(at / 700), **known)
         past.add(
             "slo:period_error_budget_remaining:ratio",
-            lambda at, bad=slo == "availability": 0.9 - (0.5 * at / SECONDS if bad else 0),
+            of(slo == "availability", lambda at, bad: 0.9 - (0.5 * at / SECONDS if bad else 0)),
             **known,
-        )  # type: ignore[misc]
+        )
 
 
 def _cluster(past: Past) -> None:
     for node, busy in (("cp1", 0.3), ("worker1", 0.6)):
         past.count(
             "node_cpu_seconds_total",
-            lambda at, busy=busy: 4 * (1 - busy - 0.15 * math.sin(at / 800)),
+            of(busy, lambda at, busy: 4 * (1 - busy - 0.15 * math.sin(at / 800))),
             node=node,
             mode="idle",
             cpu="0",
-        )  # type: ignore[misc]
-        past.add("node_load1", lambda at, busy=busy: 2 * busy + math.sin(at / 600) ** 2, node=node)  # type: ignore[misc]
+        )
+        past.add("node_load1", of(busy, lambda at, busy: 2 * busy + math.sin(at / 600) ** 2), node=node)
         past.add("node_memory_MemTotal_bytes", 8 * 2**30, node=node)
         past.add(
             "node_memory_MemAvailable_bytes",
-            lambda at, busy=busy: (8 - 6 * busy - math.sin(at / 900)) * 2**30,
+            of(busy, lambda at, busy: (8 - 6 * busy - math.sin(at / 900)) * 2**30),
             node=node,
-        )  # type: ignore[misc]
+        )
         past.add(
             "node_filesystem_avail_bytes", lambda at: (40 - at / 900) * 2**30, node=node, mountpoint="/", fstype="ext4"
         )
@@ -244,9 +251,9 @@ def _cluster(past: Past) -> None:
         )
         past.add("node_vmstat_oom_kill", 0, node=node)
     for verb, rate in (("GET", 12.0), ("LIST", 3.0), ("WATCH", 1.0), ("PATCH", 0.6)):
-        past.count("apiserver_request_total", lambda at, rate=rate: rate, verb=verb, code="200")  # type: ignore[misc]
-        past.count("apiserver_request_duration_seconds_sum", lambda at, rate=rate: rate * 0.012, verb=verb)  # type: ignore[misc]
-        past.count("apiserver_request_duration_seconds_count", lambda at, rate=rate: rate, verb=verb)  # type: ignore[misc]
+        past.count("apiserver_request_total", of(rate, lambda at, rate: rate), verb=verb, code="200")
+        past.count("apiserver_request_duration_seconds_sum", of(rate, lambda at, rate: rate * 0.012), verb=verb)
+        past.count("apiserver_request_duration_seconds_count", of(rate, lambda at, rate: rate), verb=verb)
     for phase, size in (("Running", 33), ("Pending", 0), ("Failed", 0), ("Unknown", 0), ("Succeeded", 2)):
         past.add("kube_pod_status_phase", size, phase=phase, namespace=NAMESPACE, pod="all")
     past.add("etcd_server_has_leader", 1, instance="cp1")
