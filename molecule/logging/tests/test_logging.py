@@ -31,8 +31,8 @@ def ask(site: Site) -> Ask:
     """Ask a Service, as `<namespace>/<name>`, through the API server's proxy, as people do."""
     pool = Pool(load_endpoint(str(site.state_dir / "kubeconfig"), None))
 
-    def get(service: str, path: str, **query: str) -> Any:
-        namespace, name = service.split("/")
+    def get(server: str, path: str, /, **query: str) -> Any:
+        namespace, name = server.split("/")
         where = f"/api/v1/namespaces/{namespace}/services/{name}:http/proxy/{path}?{urllib.parse.urlencode(query)}"
         answer = pool.request("GET", where)
         assert answer.status == 200, answer.body.decode()
@@ -57,11 +57,13 @@ def services(site: Site) -> set[str]:
     return {found["metadata"]["name"].removesuffix("-releases") for found in releases}
 
 
-def knock(site: Site, path: str, **headers: str) -> None:
-    """Ask the entrance once."""
+def knock(site: Site, path: str, **headers: str) -> str:
+    """Ask the entrance once, and return the id that the request got there."""
     request = urllib.request.Request(f"http://{site.published(HTTP_NODE_PORT)}{path}", headers=headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert answer.status == 200
+        request_id: str = answer.headers["x-request-id"]
+        return request_id
 
 
 def test_every_service_is_found_by_its_job_and_slot(site: Site, count: Any) -> None:
@@ -73,6 +75,11 @@ def test_every_service_is_found_by_its_job_and_slot(site: Site, count: Any) -> N
         return wanted - {labels["job"] for labels, _ in count(question)}
 
     site.eventually(lambda: not missing())
+
+
+def test_a_migration_is_found_with_its_service(site: Site, count: Any) -> None:
+    question = 'sum by (job) (count_over_time({namespace="apps"} | container="migrate" [24h]))'
+    assert {labels["job"] for labels, _ in count(question)} <= {f"{name}-service" for name in services(site)}
 
 
 def test_every_node_and_the_control_plane_are_found(site: Site, count: Any) -> None:
@@ -90,8 +97,7 @@ def test_labels_are_few(ask: Ask) -> None:
 
 
 def test_a_line_is_there_within_seconds(site: Site, count: Any) -> None:
-    mark = uuid4().hex
-    knock(site, "/auth/info", **{"x-request-id": mark})
+    mark = knock(site, "/auth/info")
     question = f'sum by (service) (count_over_time({{job="auth-service"}} |= "{mark}" [5m]))'
     found = site.eventually(lambda: count(question), 15)
     assert found == [({"service": "auth"}, 1)], "once, however often it was sent"

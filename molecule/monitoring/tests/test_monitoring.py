@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import re
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ import yaml
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
 from ansible_collections.opsforge.platform.plugins.module_utils._http import Pool
 from ansible_collections.opsforge.platform.plugins.module_utils._kubeconfig import load_endpoint
+from loadtests.entrance import entrance
+from loadtests.walk import Loopback, Shop
 
 CHECKOUT = Path(__file__).parents[3]
 KUBECONFIG = str(CHECKOUT / ".state" / os.environ.get("OPSFORGE_PLATFORM", "opsforge") / "kubeconfig")
@@ -139,6 +142,19 @@ def _selectors(node: Any) -> Iterator[list[dict[str, str]]]:
             yield from _selectors(part)
 
 
+@pytest.fixture(scope="module")
+def visited(ask: Ask) -> None:
+    """Somebody used the shop lately: what is recorded of traffic is there only then."""
+    shop = Shop(Loopback(f"http://{entrance(os.environ.get('OPSFORGE_PLATFORM', 'opsforge'))}"), patience=60)
+    shop.sign_up().browse()
+    recorded = f"api/v1/query?query={urllib.parse.quote('count(namespace_service:http_errors:ratio_rate5m) > 1')}"
+    deadline = time.monotonic() + 120
+    while not ask("prometheus", recorded)["data"]["result"]:
+        assert time.monotonic() < deadline, "nothing is recorded of a visit"
+        time.sleep(1)
+
+
+@pytest.mark.usefixtures("visited")
 @pytest.mark.parametrize("alert", sorted({rule["alert"] for rule in _shipped() if "alert" in rule}))
 def test_what_an_alert_reads_is_there(ask: Ask, alert: str) -> None:
     """A name that nobody exposes is an alert that never fires, and no other test would tell."""

@@ -30,7 +30,7 @@ class Browser:
             words.insert(1, "--no-sandbox")  # its sandbox refuses root; the page under test is our own
         # It reads from descriptor 3 and writes to 4.
         self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{listens} 4>&{speaks}', "sh", *words],
+            ["bash", "-c", f'exec "$@" 3<&{listens} 4>&{speaks}', "bash", *words],
             pass_fds=(listens, speaks),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

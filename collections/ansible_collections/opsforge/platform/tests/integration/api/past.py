@@ -89,7 +89,8 @@ def shop(hostile: str = "") -> Past:
     if hostile:
         who = {**_who("catalog", "blue"), "method": "GET", "route": hostile, "status": "200"}
         past.count("http_requests_total", lambda at: 1.0, **who)
-        past.add("ALERTS", 1, alertstate="firing", alertname="Strange", severity="critical", service=hostile)
+        strange = {"alertname": "Strange", "severity": "critical", "team": "api"}
+        past.add("ALERTS", 1, alertstate="firing", service=hostile, **strange)
     _cluster(past)
     return past
 

@@ -47,7 +47,7 @@ def eventually(look: Callable[[], T], seconds: float = 40) -> T:
     """Look again until something true is seen, also while nobody answers. Fails after that many seconds."""
     deadline = time.monotonic() + seconds
     while True:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             if seen := look():
                 return seen
         assert time.monotonic() < deadline, f"not within {seconds} s"
@@ -91,6 +91,14 @@ class Node:
                 stdout=log,
                 stderr=log,
             )
+        if name == "loki":
+            # A question that comes before its parts have met waits for ever.
+            eventually(self.is_ready)
+
+    def is_ready(self) -> bool:
+        """Whether Loki's parts have met."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.loki}/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
 
     def stop(self, name: str, *, at_once: bool = False) -> None:
         """Stop it: as the kubelet does, or `at_once` as a power cut does."""
@@ -108,10 +116,10 @@ class Node:
                 now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
                 file.write(f"{now} {stream} {text}\n")
 
-    def query(self, logql: str) -> list[dict[str, Any]]:
-        """What Loki answers at this moment."""
+    def query(self, logql: str, kind: str = "query") -> list[dict[str, Any]]:
+        """What Loki answers: numbers of this moment, or by `query_range` the streams of the last hour."""
         asked = urllib.parse.urlencode({"query": logql})
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.loki}/loki/api/v1/query?{asked}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.loki}/loki/api/v1/{kind}?{asked}", timeout=5) as answer:
             result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
         return result
 
@@ -142,13 +150,13 @@ def test_a_line_is_known_by_whose_it_is_and_how_bad(node: Node) -> None:
     node.write(auth, REQUEST, "Traceback (most recent call last):")
     node.write(auth, '{"level":"err', stream="stdout P")
     node.write(auth, 'or","event":"in two parts"}')
-    node.write(f"apps_auth-migrate-x2z9q_{UID}2/migrate", {"level": "warn"})
+    node.write(f"apps_auth-migrate-3fb2f536-x2z9q_{UID}2/migrate", {"level": "warn"})
     node.write(f"apps_worker-green-5d4f-zzzz9_{UID}3/worker", {"level": "critical", "request_id": "r1"})
     node.write(f"apps_other_{UID}4/main", {"level": {"a": 1}, "request_id": 7}, {"level": "made up"}, '{"level": ')
     node.write("kube-system_etcd-cp1_49cc7c1fd3702c40b2686ea7486091d6/etcd", {"level": "warn", "slot": "blue"})
     node.write(f"kube-system_collector-x2z9q_{UID}5/collector", "about itself")
     node.start("collector")
-    eventually(lambda: node.accepted() == 9 and len(node.query('{node="node1"}')) >= 7)
+    eventually(lambda: node.accepted() == 9 and sum(node.counted('{node="node1"}', "node").values()) == 9)
     assert node.counted('{node="node1"}', "job, namespace, service, slot, level") == {
         ("auth-service", "apps", "auth", "blue", "info"): 1,
         ("auth-service", "apps", "auth", "blue", ""): 1,
@@ -159,7 +167,7 @@ def test_a_line_is_known_by_whose_it_is_and_how_bad(node: Node) -> None:
         ("etcd", "kube-system", "etcd", "", "warning"): 1,
     }
     assert node.counted('{job=~".+-service"} | request_id="r1"', "service") == {("auth",): 1, ("worker",): 1}
-    (line,) = node.query('{job="auth-service"} | trace_id="4bf92f3577b34da6a3ce929d0e0e4736"')
+    (line,) = node.query('{job="auth-service"} | trace_id="4bf92f3577b34da6a3ce929d0e0e4736"', "query_range")
     assert json.loads(line["values"][0][1]) == REQUEST, "kept as it was written"
     assert line["stream"]["pod"] == "auth-blue-7b9f8c6d5-abcde"
 
