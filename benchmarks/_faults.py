@@ -99,6 +99,8 @@ class Fault:
     fires_within: float
     ends_within: float
     inject: Callable[[Stage], AbstractContextManager[float]]
+    # Pages that are right beside it.
+    follows: frozenset[str] = frozenset()
 
 
 @contextmanager
@@ -227,21 +229,16 @@ def queue_stuck(stage: Stage) -> Iterator[float]:
 
 @contextmanager
 def disk_filling(stage: Stage) -> Iterator[float]:
-    """A small disk of a node, nearly full: a file with a file system in it, so that no real one is filled."""
+    """A small disk of a node, nearly full. It is one in memory: no real one is filled, and no loop device is needed."""
     node = f"{stage.platform}-worker1"
-    image = stage.folder / "disk.img"
-    with image.open("wb") as disk:
-        disk.truncate(64 * 2**20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(image)], check=True)
-    stage.docker("cp", str(image), f"{node}:/var/tmp/disk.img")
-    fill = f"mkdir -p {_FILLING} && mount -o loop /var/tmp/disk.img {_FILLING}"
-    fill += f" && size=$(df --output=avail -B1 {_FILLING} | tail -1)"
-    fill += f" && head -c $((size - 2097152)) /dev/zero > {_FILLING}/full"
+    fill = (
+        f"mkdir -p {_FILLING} && mount -t tmpfs -o size=64M tmpfs {_FILLING} && head -c 62M /dev/zero > {_FILLING}/full"
+    )
     stage.docker("exec", node, "sh", "-ec", fill)
     try:
         yield time.time()
     finally:
-        stage.docker("exec", node, "sh", "-c", f"umount {_FILLING}; rmdir {_FILLING}; rm -f /var/tmp/disk.img")
+        stage.docker("exec", node, "sh", "-c", f"umount {_FILLING}; rmdir {_FILLING}")
 
 
 @contextmanager
@@ -266,7 +263,8 @@ FAULTS = (
     Fault("oom_kill", "ContainerOOMKilled", {"service": "hungry"}, API, 60, 420, oom_kill),
     Fault("failing_release", "ServiceErrorRateHigh", {"service": "catalog"}, SRE | API, 150, 600, failing_release),
     Fault("slow_release", "ServiceLatencyHigh", {"service": "catalog"}, API, 300, 600, slow_release),
-    Fault("node_gone", "NodeUnreachable", {"node": "worker1"}, SRE, 150, 180, node_gone),
+    # The data stores are on that node: who needs them elsewhere is down too, and that is told.
+    Fault("node_gone", "NodeUnreachable", {"node": "worker1"}, SRE, 150, 180, node_gone, frozenset({"ServiceDown"})),
     Fault("queue_stuck", "QueueAgeHigh", {"service": "worker"}, WORKER, 240, 180, queue_stuck),
     Fault("disk_filling", "NodeDiskFull", {"node": "worker1"}, SRE, 150, 180, disk_filling),
 )

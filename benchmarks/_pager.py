@@ -98,7 +98,7 @@ def pager(cluster: Cluster, image: str) -> Iterator[Pager]:
     try:
         yield Pager(cluster)
     finally:
-        ensure_absent(cluster, objects, Wish(manager=_MANAGER))
+        ensure_absent(cluster, objects, Wish(manager=_MANAGER, wait_timeout=120))
 
 
 def _objects(image: str) -> list[dict[str, Any]]:

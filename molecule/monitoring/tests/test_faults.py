@@ -47,7 +47,10 @@ def test_who_it_concerns_is_told_once_and_in_time(watched: Watched, fault: Fault
     assert sorted(one.receiver for one in watch.told(fault, FIRING)) == sorted(fault.receivers)
     # One fault, one page: what follows from it wakes nobody.
     pages = [one for one in watch.heard(FIRING) if one.labels.get("severity") == "critical"]
-    assert [one for one in pages if not is_of(fault, one.labels)] == []
+    others = [one.labels for one in pages if not is_of(fault, one.labels)]
+    assert [labels for labels in others if labels["alertname"] not in fault.follows] == []
+    # What was on a node that is gone needs no page of its own.
+    assert [labels for labels in others if labels.get("node", "") == fault.labels.get("node")] == []
 
 
 def test_silence_tells_that_nobody_watches(watched: Watched) -> None:
