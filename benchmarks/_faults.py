@@ -262,7 +262,9 @@ FAULTS = (
     Fault("crash_loop", "PodCrashLooping", {"service": "faulty"}, API, 180, 420, crash_loop),
     Fault("oom_kill", "ContainerOOMKilled", {"service": "hungry"}, API, 60, 420, oom_kill),
     Fault("failing_release", "ServiceErrorRateHigh", {"service": "catalog"}, SRE | API, 150, 600, failing_release),
-    Fault("slow_release", "ServiceLatencyHigh", {"service": "catalog"}, API, 300, 600, slow_release),
+    Fault(
+        "slow_release", "SLOBurnRateHigh", {"service": "catalog", "slo": "latency"}, SRE | API, 300, 600, slow_release
+    ),
     # The data stores are on that node: who needs them elsewhere is down too, and that is told.
     Fault("node_gone", "NodeUnreachable", {"node": "worker1"}, SRE, 150, 180, node_gone, frozenset({"ServiceDown"})),
     Fault("queue_stuck", "QueueAgeHigh", {"service": "worker"}, WORKER, 240, 180, queue_stuck),

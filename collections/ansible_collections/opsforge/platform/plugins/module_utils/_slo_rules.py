@@ -149,6 +149,8 @@ def _alert(burn: Burn, alerting: Alerting, selector: str, beside: str = "") -> R
     return {
         "alert": alerting.name or ALERT,
         "expr": "\n".join(filter(None, clauses)) + "\n",
+        # What knows the reason (many answers fail, no pod is ready) is told first, and then silences this.
+        **({"for": "2m"} if burn.kind == PAGE else {}),
         "labels": {"severity": _SEVERITIES[burn.kind], "window": burn.long, **alerting.labels},
         "annotations": {
             "summary": (

@@ -209,3 +209,8 @@ def test_good_promises_are_not_complained_about() -> None:
         name="other", sli={"raw": {"error_ratio_query": "a[{{ .window }}]"}}, alerting={"name": "A", "labels": {"b": 1}}
     )
     assert complaints(SERVICES, [DOCUMENT, raw]) == []
+
+
+def test_a_page_leaves_the_first_word_to_the_alert_that_knows_the_reason() -> None:
+    waits = {rule["labels"]["window"]: rule.get("for") for rule in alerts() if rule["alert"] == "SLOBurnRateHigh"}
+    assert waits == {"1h": "2m", "6h": "2m", "1d": None, "3d": None}

@@ -246,6 +246,15 @@ def test_one_outage_is_one_page(alertmanager: Alertmanager) -> None:
         ) == {"GatewayErrorRateHigh critical", "SLOBurnRateHigh critical availability 1h auth"}
 
 
+def test_a_page_for_slowness_silences_its_warning(alertmanager: Alertmanager) -> None:
+    burn = {"namespace": "apps", "service": "auth"}
+    assert alertmanager.silenced(
+        alert("SLOBurnRateHigh", "critical", **burn, slo="latency", window="1h"),
+        alert("ServiceLatencyHigh", **burn),
+        alert("ServiceLatencyHigh", namespace="apps", service="catalog"),
+    ) == {"ServiceLatencyHigh warning auth"}
+
+
 def test_a_fast_burn_silences_the_slow_ones_of_the_same_objective(alertmanager: Alertmanager) -> None:
     burn = {"namespace": "apps", "service": "auth", "slo": "latency"}
     assert alertmanager.silenced(
