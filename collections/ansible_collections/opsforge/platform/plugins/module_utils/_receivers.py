@@ -6,10 +6,10 @@ Passwords and tokens are in files beside the configuration.
 
 from __future__ import annotations
 
-import re
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from ansible_collections.opsforge.platform.plugins.module_utils import _logins
 
 TEAMS = ("sre", "api", "worker")
 DEADMAN = "deadman"
@@ -17,7 +17,6 @@ DEADMAN = "deadman"
 CATEGORIES = ("service_health", "performance", "infrastructure", "business", "monitoring")
 NAMES = (*TEAMS, DEADMAN, *CATEGORIES)
 
-_URL = re.compile(r"https?://[^\s/@]+(/\S*)?")
 _CONFIGS = "_configs"
 _HOOKS = "webhook_configs"
 
@@ -40,11 +39,7 @@ def receivers(webhooks: Mapping[str, Webhook], own: Mapping[str, Receiver], fold
 
 def files(webhooks: Mapping[str, Webhook]) -> dict[str, str]:
     """Return the content of the files with passwords and tokens by their names, as a Secret has it."""
-    return {
-        name: b64encode(str(webhook.get("token") or webhook["password"]).encode()).decode()
-        for name, webhook in webhooks.items()
-        if webhook.get("token") or webhook.get("password")
-    }
+    return {name: secret for name, webhook in webhooks.items() if (secret := _logins.secret(webhook))}
 
 
 def complaints(webhooks: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
@@ -79,12 +74,7 @@ def _receiver(name: str, webhook: Webhook | None, own: Receiver, folder: str) ->
 
 
 def _hook(name: str, webhook: Webhook, folder: str) -> dict[str, Any]:
-    file = f"{folder}/{name}"
-    login: dict[str, Any] = {}
-    if webhook.get("username"):
-        login = {"basic_auth": {"username": webhook["username"], "password_file": file}}
-    elif webhook.get("token"):
-        login = {"authorization": {"credentials_file": file}}
+    login = _logins.settings(webhook, f"{folder}/{name}")
     return {
         "url": webhook["url"],
         # That a dead man's switch is "resolved" would be taken for a sign of life.
@@ -97,9 +87,4 @@ def _mistakes(webhook: Any) -> Iterator[str]:
     if not isinstance(webhook, Mapping):
         yield "it is a dictionary with a url"
         return
-    if not _URL.fullmatch(str(webhook.get("url") or "")):
-        yield "url must begin with http:// or https:// and hold no log-in"
-    if bool(webhook.get("username")) != bool(webhook.get("password")):
-        yield "username and password need each other"
-    if webhook.get("token") and webhook.get("password"):
-        yield "it has either a password or a token, and not both"
+    yield from _logins.mistakes(webhook)

@@ -25,6 +25,13 @@ URL = "https://mimir.example.org/api/v1/push"
         ({"url": URL, "username": "us", "password": "hush", "token": "hush"}, "either a password or a token"),
         ({"url": URL, "settings": {"basic_auth": {"password": "hush"}}}, "settings can't hold basic_auth: a log-in is"),
         ({"url": URL, "settings": {"url": URL}}, "settings can't hold url"),
+        ({"url": URL, "settings": {"bearer_token": "hush"}}, "settings can't hold bearer_token: a log-in is"),
+        (
+            {"url": URL, "settings": {"http_headers": {"X-Key": {"values": ["hush"]}}}},
+            "settings can't hold http_headers",
+        ),
+        ({"url": URL, "settings": {"tls_config": {"key": "hush"}}}, "settings can't hold tls_config.key: name a file"),
+        ({"url": URL, "settings": {"proxy_url": "http://us:hush@proxy"}}, "settings can't hold a URL with a log-in"),
     ],
 )
 def test_refused(store: dict[str, Any], words: str) -> None:
@@ -36,3 +43,12 @@ def test_options_that_were_not_given_are_none() -> None:
     """As Ansible fills in what an entry leaves out."""
     store = {"url": URL, "username": None, "password": None, "token": None, "settings": None}
     assert complaints([store]) == [] and config([store], "/secrets") == [{"url": URL}] and secrets([store]) == {}
+
+
+def test_no_store_finds_the_secret_of_another_where_its_own_was() -> None:
+    """ConfigMap and Secret arrive at different moments."""
+    first, second = ({"url": f"https://{name}.example.org", "token": name} for name in ("a", "b"))
+    before, after = secrets([first, second]), secrets([second])
+    assert after.items() < before.items()
+    (told,) = config([second], "/secrets")
+    assert told["authorization"]["credentials_file"] == f"/secrets/{[*after][0]}"

@@ -160,20 +160,21 @@ def test_passwords_of_remote_stores_are_nowhere_but_in_their_secret() -> None:
         {"url": "http://three.example.org/push"},
     ]
     objects = render(monitoring_remote_write=stores)
+    secret = objects.pop(("Secret", "prometheus-remote-write"))["data"]
+    file = {base64.b64decode(text).decode(): f"/etc/prometheus-secrets/{name}" for name, text in secret.items()}
+    assert file.keys() == {"hush-1", "hush-2"}
     assert prometheus_config(objects)["remote_write"] == [
         {
             "url": "https://one.example.org/push",
-            "basic_auth": {"username": "us", "password_file": "/etc/prometheus-secrets/0"},
+            "basic_auth": {"username": "us", "password_file": file["hush-1"]},
         },
         {
             "url": "https://two.example.org/push",
             "headers": {"X-Scope-OrgID": "us"},
-            "authorization": {"credentials_file": "/etc/prometheus-secrets/1"},
+            "authorization": {"credentials_file": file["hush-2"]},
         },
         {"url": "http://three.example.org/push"},
     ]
-    secret = objects.pop(("Secret", "prometheus-remote-write"))["data"]
-    assert {name: base64.b64decode(text).decode() for name, text in secret.items()} == {"0": "hush-1", "1": "hush-2"}
     assert "hush" not in str(objects)
     (mount,) = [
         mount["mountPath"]
