@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.opsforge.platform.plugins.module_utils._slo import (
     FAILURES_MIN,
+    FRESHNESS_PERCENT,
     PAGE,
     TICKET,
     WINDOW,
@@ -46,9 +47,23 @@ def of_documents(
     ]
 
 
-def complaints(services: Mapping[str, Any], documents: Sequence[Any]) -> list[str]:
+def complaints(
+    services: Mapping[str, Any],
+    documents: Sequence[Any],
+    *,
+    failures_min: float = FAILURES_MIN,
+    freshness_percent: float = FRESHNESS_PERCENT,
+) -> list[str]:
     """Return one sentence for each mistake in promises, none if they can be kept watch over."""
-    found = [f"Service {name}: {mistake}." for name, entry in services.items() for mistake in service_mistakes(entry)]
+    found = []
+    if not _is_number(failures_min) or failures_min < 0:
+        found.append(f"The least number of failures must be 0 or larger and not {failures_min!r}.")
+    # Below it is most likely a share that was meant as percent.
+    if not _is_number(freshness_percent) or not 50 <= freshness_percent < 100:
+        found.append(
+            f"The percentage of fresh minutes must be at least 50 and below 100 and not {freshness_percent!r}."
+        )
+    found += [f"Service {name}: {mistake}." for name, entry in services.items() for mistake in service_mistakes(entry)]
     for number, document in enumerate(documents, 1):
         service = document.get("service") if isinstance(document, Mapping) else None
         where = f"SLO document {number}" + (f" of {service}" if isinstance(service, str) and service else "")
@@ -60,7 +75,7 @@ def complaints(services: Mapping[str, Any], documents: Sequence[Any]) -> list[st
 
 def _of_document(document: Mapping[str, Any], given: Mapping[str, Any], whose: str, failures_min: float) -> Slo:
     events, raw = given["sli"].get("events") or {}, given["sli"].get("raw") or {}
-    total = events.get("total_query", "")
+    total = _one(events.get("total_query"), "sum")
     return Slo(
         document["service"],
         given["name"],
@@ -71,13 +86,18 @@ def _of_document(document: Mapping[str, Any], given: Mapping[str, Any], whose: s
             **_texts(document.get("labels")),
             **_texts(given.get("labels")),
         },
-        error_query=events.get("error_query", ""),
+        error_query=_one(events.get("error_query"), "sum"),
         total_query=total,
-        ratio_query=raw.get("error_ratio_query", ""),
+        ratio_query=_one(raw.get("error_ratio_query"), "max"),
         per_second=bool(_PER_SECOND.search(total)),
         failures_min=given.get("failures_min", failures_min),
         alerting=_alerting(given.get("alerting") or {}),
     )
+
+
+def _one(query: str | None, by: str) -> str:
+    """The query as one series: the rules compare it with the objective, which has no other labels."""
+    return f"{by}({query.strip()})" if query else ""
 
 
 def _alerting(given: Mapping[str, Any]) -> dict[str, Alerting]:

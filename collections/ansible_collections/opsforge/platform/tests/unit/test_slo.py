@@ -22,6 +22,7 @@ SERVICES: dict[str, Any] = {
     "jobs": {},
     "worker": {"strategy": "worker", "database_of": "jobs", "queue_age_seconds": 10},
 }
+EVENTS_BY_POD = {"error_query": "e[{{.window}}]", "total_query": "t[{{.window}}]"}
 EVENTS = {"error_query": "sum(rate(stuck[{{.window}}]))", "total_query": "sum(rate(asked[{{.window}}]))"}
 DOCUMENT: Object = {
     "version": "prometheus/v1",
@@ -109,12 +110,25 @@ class TestDocuments:
     def test_give_all_they_say(self) -> None:
         (rule,) = recorded("slo:sli_events:increase5m", {}, [DOCUMENT])
         assert rule["labels"] == {"team": "api", "category": "service_health", "service": "door", "slo": "opens"}
-        assert rule["expr"] == "(sum(rate(asked[5m]))) * 300"
+        assert rule["expr"] == "(sum(sum(rate(asked[5m])))) * 300"
 
     def test_counts_are_taken_as_they_are(self) -> None:
         counted = {key: query.replace("rate", "increase") for key, query in EVENTS.items()}
         (rule,) = recorded("slo:sli_events:increase1h", {}, [slo(sli={"events": counted})])
-        assert rule["expr"] == "sum(increase(asked[1h]))"
+        assert rule["expr"] == "sum(sum(increase(asked[1h])))"
+
+    @pytest.mark.parametrize(
+        "sli, name, asked",
+        [
+            ({"events": EVENTS_BY_POD}, "slo:sli_events:increase5m", "sum(t[5m])"),
+            ({"events": EVENTS_BY_POD}, "slo:sli_errors:increase5m", "sum(e[5m])"),
+            ({"raw": {"error_ratio_query": "r[{{.window}}]"}}, "slo:sli_error:ratio_rate5m", "max(r[5m])"),
+            ({"raw": {"error_ratio_query": "r[{{.window}}]"}}, "slo:sli_error:ratio_rate6h", "max(r[6h])"),
+        ],
+    )
+    def test_many_series_are_one_promise(self, sli: Any, name: str, asked: str) -> None:
+        """With labels of their own they would equal no objective, and nobody would ever be told."""
+        assert any(asked in rule["expr"] for rule in recorded(name, {}, [slo(sli=sli)]))
 
     def test_labels_go_to_all_series_the_narrower_ones_first(self) -> None:
         wide = document(lambda found: found.update(labels={"team": "sre", "owner": "us"}))
@@ -201,6 +215,19 @@ def test_an_entry_that_promises_what_nobody_can_see_is_refused(entry: Any, words
 )  # fmt: skip
 def test_a_document_that_cannot_be_meant_is_refused(given: Any, words: str) -> None:
     (told,) = complaints({}, [given])
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"freshness_percent": 0.99}, "at least 50 and below 100 and not 0.99."),
+        ({"freshness_percent": 100}, "at least 50 and below 100 and not 100."),
+        ({"failures_min": -1}, "must be 0 or larger and not -1."),
+    ],
+)
+def test_a_number_for_all_that_cannot_be_meant_is_refused(given: dict[str, float], words: str) -> None:
+    (told,) = complaints(SERVICES, [], **given)
     assert words in told
 
 
