@@ -102,6 +102,9 @@ def create_app(
     handle_problems(app, {*unavailable, *DATABASE_UNAVAILABLE, *REDIS_UNAVAILABLE, DependencyFailed})
     # Our routers need nothing of what including them would add, and included ones are matched twice for each request.
     app.router.routes[:0] = [route for router in [*routers, _about(settings, health)] for route in router.routes]
+    for route in app.router.routes:
+        for method in (getattr(route, "methods", None) or set()) - {"HEAD", "OPTIONS"}:
+            metrics.expect(method, getattr(route, "path", ""))
     return app
 
 

@@ -61,6 +61,11 @@ class Metrics:
         made: T = self._made[name]
         return made
 
+    def expect(self, method: str, route: str) -> None:
+        """Show the failures of a route as 0 from the start: the first one must be seen as an increase."""
+        for status in ("500", "503"):
+            self._requests.labels(method, route, status)
+
     def observe(self, method: str, route: str, status: int, seconds: float, trace_id: str = "") -> None:
         """Count one answer. Labels come from our own route table, so their number is bounded.
 

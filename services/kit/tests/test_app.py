@@ -82,6 +82,13 @@ def test_metrics_count_by_route_template(client: TestClient) -> None:
     assert value("build_info", {"service": "kit-test", "version": "1.0", "slot": "blue"}) == 1
 
 
+def test_failures_are_shown_from_the_start(client: TestClient) -> None:
+    """A series that begins with its first failure has none to show as an increase."""
+    for route in ("/things/{thing}", "/info"):
+        assert [count(client, method="GET", route=route, status=status) for status in ("500", "503")] == [0, 0]
+    assert count(client, method="GET", route="/openapi.json", status="500") is not None
+
+
 def test_info_and_slot_header(client: TestClient) -> None:
     answer = client.get("/info")
     assert answer.json() == {"service": "kit-test", "version": "1.0", "slot": "blue"}
