@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.opsforge.platform.plugins.module_utils import _slo, _slo_rules
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
 from ansible_collections.opsforge.platform.tests.integration.api.control_plane import find_binary, free_ports
 from benchmarks._faults import Stage
@@ -34,7 +35,9 @@ _MODEL = "catalog"
 _NAMESPACE = "monitoring"
 _STACK = 'namespace=~"monitoring|logging"'
 _COLLECTOR = 'namespace="kube-system", pod=~"collector-.+|node-exporter-.+"'
-_SAMPLES = "prometheus_tsdb_head_samples_appended_total"
+_SAMPLES = "sum(prometheus_tsdb_head_samples_appended_total)"
+_RATE = "sum(rate(prometheus_tsdb_head_samples_appended_total[5m]))"
+_PROMISE = {"availability_percent": 99.9, "latency_seconds": 0.25, "latency_percent": 99}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -47,7 +50,7 @@ def running(stage: Stage, report: Report) -> None:
         memory = f"sum(container_memory_working_set_bytes{what})"
         report.sample("platform", f"{name}_cpu", prometheus.ask(cpu) or 0, "cores")
         report.sample("platform", f"{name}_memory", (prometheus.ask(memory) or 0) / 2**20, "MiB")
-    report.sample("platform", "samples_per_second", prometheus.ask(f"sum(rate({_SAMPLES}[5m]))") or 0, "samples/s")
+    report.sample("platform", "samples_per_second", prometheus.ask(_RATE) or 0, "samples/s")
     report.sample("platform", "series", prometheus.ask("sum(prometheus_tsdb_head_series)") or 0, "series")
 
 
@@ -81,7 +84,10 @@ def _said_by_a_pod(stage: Stage) -> str:
     labels = {"app.kubernetes.io/name": _MODEL}
     pods = stage.cluster.list("v1", "Pod", stage.namespace, labels)
     name = next(pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running")
-    return stage.cluster.fetch(stage.namespace, name, 9000, "/metrics", limit=2**22, timeout=10).body.decode()
+    said = stage.cluster.fetch(stage.namespace, name, 9000, "/metrics", limit=2**22, timeout=10, kind="Pod")
+    if said.status != 200:
+        raise RuntimeError(f"pod {name} does not tell its metrics: {said.status}")
+    return said.body.decode()
 
 
 @dataclass
@@ -171,12 +177,9 @@ def _configured(stage: Stage, count: int, exposed: str) -> tuple[dict[str, Any],
         ],
     }
     rules = {name: text for name, text in found["data"].items() if name.startswith("rules-")}
-    own = [group for group in yaml.safe_load(rules["rules-slo.yml"])["groups"] if _MODEL in group["name"]]
-    if not own:
-        raise RuntimeError(f"{_MODEL} has no objectives")
-    text = yaml.safe_dump({"groups": own}, sort_keys=False)
-    many = [yaml.safe_load(re.sub(rf"\b{_MODEL}\b", f"service{number}", text))["groups"] for number in range(count)]
-    rules["rules-slo.yml"] = yaml.safe_dump({"groups": [group for groups in many for group in groups]}, sort_keys=False)
+    entries = {f"service{number}": {"slo": _PROMISE} for number in range(count)}
+    groups = _slo_rules.groups(_slo.of_services(entries, stage.namespace))
+    rules["rules-slo.yml"] = yaml.safe_dump({"groups": groups}, sort_keys=False)
     return config, rules
 
 

@@ -168,12 +168,14 @@ def _release(stage: Stage, word: str, lines: str) -> Iterator[float]:
     files = _flaws.list_with(lines)
     version = _flaws.push(stage.cluster, stage.platform, stage.namespace, "catalog", word, files)
     with Load(url, 50, 1200, stage.folder / f"{word}-{uuid4().hex[:8]}"):
-        stage.play("release", service="catalog", version=version, service_gate=False)
         try:
+            stage.play("release", service="catalog", version=version, service_gate=False)
             # The record has whole seconds.
             yield _releases.seconds(_slots.read(stage.cluster, stage.namespace, "catalog").history[-1])
         finally:
-            stage.play("rollback", service="catalog")
+            serving = _slots.read(stage.cluster, stage.namespace, "catalog").serving
+            if serving and serving.version == version:
+                stage.play("rollback", service="catalog")
             _flaws.empty(stage.cluster, stage.namespace, "catalog")
 
 

@@ -16,7 +16,8 @@ from ansible_collections.opsforge.platform.plugins.module_utils._apply import Wi
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
 
 NAMESPACE, NAME, PORT = "pagers", "pager", 8080
-RECEIVERS = ("sre", "api", "worker", "deadman")
+DEADMAN = "deadman"
+RECEIVERS = ("sre", "api", "worker", DEADMAN)
 _MANAGER = "opsforge-benchmark"
 _HEARD_BYTES_MAX = 16 * 2**20
 _PROGRAM = """

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from benchmarks._faults import Fault, Stage
-from benchmarks._pager import Notification, Pager
+from benchmarks._pager import DEADMAN, RECEIVERS, Notification, Pager
 
 FIRING, RESOLVED = "firing", "resolved"
 
@@ -24,6 +24,7 @@ class Watch:
     def __init__(self, pager: Pager, prefix: str = "") -> None:
         self._pager = pager
         self._prefix = prefix
+        self._receivers = {f"{prefix}{name}" for name in RECEIVERS if name != DEADMAN}
         self._begin = len(pager.heard())
 
     def heard(self, status: str) -> list[Notification]:
@@ -31,7 +32,7 @@ class Watch:
         return [
             one
             for one in self._pager.notifications(self._begin)
-            if one.status == status and one.receiver.startswith(self._prefix) and not one.receiver.endswith("deadman")
+            if one.status == status and one.receiver in self._receivers
         ]
 
     def told(self, fault: Fault, status: str) -> list[Notification]:
@@ -66,8 +67,8 @@ def moment(text: str) -> float:
 @contextmanager
 def pages_to(stage: Stage, pager: Pager, **options: object) -> Iterator[None]:
     """Have the platform's alerts come to the pager, with other options of monitoring; then as they were before."""
-    stage.play("site", tags=["monitoring"], monitoring_webhooks=pager.webhooks, **options)
     try:
+        stage.play("site", tags=["monitoring"], monitoring_webhooks=pager.webhooks, **options)
         yield
     finally:
         stage.play("site", tags=["monitoring"])

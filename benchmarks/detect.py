@@ -40,7 +40,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import P
 from benchmarks import _cost  # noqa: E402
 from benchmarks._faults import FAULTS, Fault, Stage, enter  # noqa: E402
 from benchmarks._load import Load  # noqa: E402
-from benchmarks._pager import Pager, pager  # noqa: E402
+from benchmarks._pager import DEADMAN, Pager, pager  # noqa: E402
 from benchmarks._usual import PREFIX, usual  # noqa: E402
 from benchmarks._watch import FIRING, RESOLVED, NotToldError, Watch, moment, pages_to  # noqa: E402
 from loadtests.entrance import NoEntrance  # noqa: E402
@@ -75,10 +75,10 @@ def healthy(pager: Pager, entrance_url: str, folder: Path, minutes: float, repor
     with Load(f"{entrance_url}/catalog/products?limit=5", 50, minutes * 60 + 60, folder / "load"):
         time.sleep(minutes * 60)
     heard = pager.notifications(begin)
-    false = [one for one in heard if one.receiver != "deadman" and not one.receiver.startswith(PREFIX)]
+    false = [one for one in heard if one.receiver != DEADMAN]
     for one in false:
         print(f"false alarm to {one.receiver}: {one.status} {json.dumps(one.labels)}", file=sys.stderr)
-    hopes = [one.at for one in heard if one.receiver == "deadman"]
+    hopes = [one.at for one in heard if one.receiver == DEADMAN]
     for earlier, later in zip(hopes, hopes[1:], strict=False):
         report.sample("ours", "silence_seconds", later - earlier, "s")
     report.summary["healthy_minutes"] = minutes
@@ -104,12 +104,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="how often each fault is made, 0: only the cost")
     parser.add_argument("--only", nargs="+", choices=[fault.name for fault in FAULTS], help="these faults, no others")
     parser.add_argument("--healthy", type=float, default=0, metavar="MINUTES", help="watch a healthy platform instead")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    chosen.faults = [fault for fault in FAULTS if not chosen.only or fault.name in chosen.only]
+    return chosen
 
 
 def run(chosen: argparse.Namespace, report: Report) -> None:
     """Measure as the command line says. Raises NotToldError."""
-    faults = [fault for fault in FAULTS if not chosen.only or fault.name in chosen.only]
     with tempfile.TemporaryDirectory() as folder:
         stage = enter(chosen.platform, Path(folder))
         with pager(stage.cluster, stage.image) as heard, pages_to(stage, heard):
@@ -118,12 +119,11 @@ def run(chosen: argparse.Namespace, report: Report) -> None:
                 return
             with usual(stage.cluster):
                 for number in range(chosen.rounds):
-                    for fault in faults:
+                    for fault in chosen.faults:
                         print(f"round {number + 1} of {chosen.rounds}: {fault.name}", file=sys.stderr, flush=True)
                         measure(stage, heard, fault, report)
                         time.sleep(PAUSE_SECONDS)
         cost(stage, report)
-    summarize(report, faults)
 
 
 def cost(stage: Stage, report: Report) -> None:
@@ -142,9 +142,17 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     try:
         run(chosen, report)
-    except (NotToldError, NoEntrance, PlatformError, RuntimeError, subprocess.CalledProcessError) as error:
+    except (
+        *(NotToldError, NoEntrance, PlatformError, RuntimeError),
+        *(subprocess.CalledProcessError, TimeoutError, FileNotFoundError),
+    ) as error:
+        report.skip("rest", str(error))
         sys.exit(f"detect: {error}")
-    report.finish()
+    finally:
+        # What was measured is kept even then: it took hours.
+        if not chosen.healthy:
+            summarize(report, chosen.faults)
+        report.finish()
 
 
 if __name__ == "__main__":

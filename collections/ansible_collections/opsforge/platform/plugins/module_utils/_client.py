@@ -218,12 +218,25 @@ class Cluster:
         base = self._path("v1", "Pod", f"{pod}:{port}", namespace, "proxy")
         return self._pool.request(method, base + path, timeout=timeout, repeatable=False).status
 
-    def fetch(self, namespace: str, service: str, port: int | str, path: str, *, limit: int, timeout: float) -> Answer:
-        """GET from a Service through the API server, `limit` bytes and `timeout` seconds at the most.
+    def fetch(
+        self,
+        namespace: str,
+        name: str,
+        port: int | str,
+        path: str,
+        *,
+        limit: int,
+        timeout: float,
+        kind: str = "Service",
+    ) -> Answer:
+        """GET from a Service, or from what else of `kind` has a proxy, through the API server.
 
-        The answer is the Service's or, if nobody is behind it, a Status of the API server.
+        The answer is theirs or, if nobody is there, a Status of the API server.
+
+        :param limit: bytes of the answer at the most.
+        :param timeout: seconds at the most.
         """
-        base = self._path("v1", "Service", f"{service}:{port}", namespace, "proxy")
+        base = self._path("v1", kind, f"{name}:{port}", namespace, "proxy")
         return self._pool.fetch(base + path, limit=limit, timeout=timeout)
 
     def _write(
