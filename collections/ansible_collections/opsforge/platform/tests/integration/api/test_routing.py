@@ -81,7 +81,12 @@ def test_an_alert_of_no_team_belongs_to_the_sre_team(routes: Path) -> None:
     """A site's own rules, or those of others."""
     for severity in ("critical", "warning"):
         amtool("config", "routes", "test", f"--config.file={routes}", "--verify.receivers=sre", f"severity={severity}")
-    amtool("config", "routes", "test", f"--config.file={routes}", "--verify.receivers=nobody", "alertname=Unknown")
+
+
+def test_a_severity_of_a_site_s_own_is_told_to_somebody(routes: Path) -> None:
+    """As documents of sloth's specification may give it, or a rule that gives none."""
+    for labels in (("severity=pageteam", "team=api"), ("alertname=Unknown",)):
+        amtool("config", "routes", "test", f"--config.file={routes}", "--verify.receivers=sre", *labels)
 
 
 def test_receivers_of_a_site_s_own_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -187,16 +192,27 @@ def test_a_node_that_is_gone_silences_its_pods_and_targets_and_no_other_s(alertm
             alert(source, "critical", node="worker1"),
             alert("TargetDown", job="auth", node="worker1"),
             alert("PodCrashLooping", namespace="apps", pod="a", node="worker1"),
-            alert("NodeDiskFull", "critical", node="worker1", device="sda"),
             alert("WorkloadStuck", namespace="kube-system", workload="DaemonSet kube-router"),
             alert("TargetDown", job="auth", node="worker2"),
             alert("ServiceDown", "critical", namespace="apps", service="auth"),
         ) == {
             "TargetDown warning worker1",
             "PodCrashLooping warning worker1",
-            "NodeDiskFull critical worker1",
             "WorkloadStuck warning",
         }
+
+
+def test_why_a_node_may_not_be_ready_is_told_as_long_as_it_can_be_known(alertmanager: Alertmanager) -> None:
+    full = alert("NodeDiskFull", "critical", node="worker1", device="sda")
+    assert not alertmanager.silenced(alert("NodeNotReady", "critical", node="worker1"), full)
+    assert alertmanager.silenced(alert("NodeUnreachable", "critical", node="worker1"), full) == {
+        "NodeDiskFull critical worker1"
+    }
+
+
+def test_a_node_that_is_gone_is_no_reason_for_a_workload_that_could_go_elsewhere(alertmanager: Alertmanager) -> None:
+    stuck = alert("WorkloadStuck", namespace="datastores", workload="StatefulSet postgresql")
+    assert not alertmanager.silenced(alert("NodeNotReady", "critical", node="worker1"), stuck)
 
 
 def test_two_nodes_that_are_gone_are_both_told(alertmanager: Alertmanager) -> None:
