@@ -40,8 +40,9 @@ class Alert:
 
 def firing(source: Source, moment: float) -> list[Alert]:
     """What fires at the moment, worst first, without the dead man's switch. Raises Unreachable."""
-    found = [_plain(series.labels) for series in source.at(_FIRING, moment)]
-    since = {_key(_plain(series.labels)): series.last for series in source.at(_SINCE, moment)}
+    # All of them: with a limit it would be chance whether the worst is among those that come.
+    found = [_plain(series.labels) for series in source.at(_FIRING, moment, limit=None).series]
+    since = {_key(_plain(series.labels)): series.last for series in source.at(_SINCE, moment, limit=None).series}
     words = {_key(_texts(one.get("labels"))): _texts(one.get("annotations")) for one in source.alerts()}
     alerts = (Alert(labels, since.get(_key(labels)), words.get(_key(labels), {})) for labels in found)
     return sorted((alert for alert in alerts if alert.severity != "none"), key=lambda alert: alert.rank)

@@ -18,7 +18,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._panels import (
 )
 from ansible_collections.opsforge.platform.plugins.module_utils._plots import COLORS, Plotter
 from ansible_collections.opsforge.platform.plugins.module_utils._report import Finding
-from ansible_collections.opsforge.platform.plugins.module_utils._series import Line, Series, Window
+from ansible_collections.opsforge.platform.plugins.module_utils._series import SERIES_LIMIT, Line, Series, Window
 from ansible_collections.opsforge.platform.plugins.module_utils._units import moment
 
 ROWS = 100  # of a table at the most
@@ -26,6 +26,8 @@ ROWS = 100  # of a table at the most
 SIGNS = {CRITICAL: "✖", "warning": "▲"}
 # Of series whose name, or its end, is the name of a slot or of what failed.
 _COLORS = {"blue": 0, "green": 2, "errors": 4, "500": 4, "failed": 4, "dead": 4, "error": 4, "critical": 4}
+
+_CUT = f"Of a query with more than {SERIES_LIMIT} series only {SERIES_LIMIT} came: what is missing may be the largest."
 
 Named = tuple[str, Series]
 
@@ -49,11 +51,13 @@ def figure(finding: Finding, window: Window, moves: Sequence[float], plotter: Pl
         content = (_lines(finding.lines),)
     else:
         content = _picture(finding, window, moves, plotter, name)
+    cut = [element("p", _CUT, class_="note")] if finding.cut else []
     queries = "\n".join(query.expr for query in panel.queries)
     return element(
         "figure",
         element("figcaption", element("h4", panel.title), element("p", panel.tells), *_limits(panel)),
         *content,
+        *cut,
         *errors,
         element("details", element("summary", "Query"), element("pre", queries)),
     )
@@ -74,7 +78,8 @@ def _picture(finding: Finding, window: Window, moves: Sequence[float], plotter: 
     yield Html(plotter.draw(panel, series, window, moves, name=name, tells=_told(panel, shown)))
     yield _legend(panel, shown, colors)
     if left_out := len(found) - len(shown):
-        yield element("p", f"{left_out} more series, all smaller, are not drawn.", class_="dim")
+        which = "more that came" if finding.cut else "more series"
+        yield element("p", f"{left_out} {which}, all smaller, are not drawn.", class_="dim")
 
 
 def colored(names: Sequence[str]) -> list[int]:

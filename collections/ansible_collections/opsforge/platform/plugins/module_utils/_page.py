@@ -112,7 +112,8 @@ def _moved(report: Report) -> Html:
         if rows
         else element("p", "No traffic was moved in this time.", class_="fine")
     )
-    return element("section", element("h2", "Moves of traffic"), shown, id="moves")
+    more = [element("p", f"{len(rows) - ROWS} earlier ones are not shown.", class_="note")] if len(rows) > ROWS else []
+    return element("section", element("h2", "Moves of traffic"), shown, *more, id="moves")
 
 
 def _dashboard(report: Report, dashboard: Dashboard, plotter: Plotter) -> Html:

@@ -88,6 +88,10 @@ class Prometheus:
 
     def data(self, path: str, query: str = "") -> Any:
         """What the server says to a path of its API. Raises Unreachable, and Invalid for a query that is wrong."""
+        return self.answer(path, query)["data"]
+
+    def answer(self, path: str, query: str = "") -> Mapping[str, Any]:
+        """The same with what the server says beside its `data`, such as `warnings`."""
         answer = self.fetch(path)
         content = _content(answer.body)
         if answer.status in (400, 422) and "errorType" in content:
@@ -101,7 +105,7 @@ class Prometheus:
             raise Unreachable(f"{self.where} answers with an error: {_said(content.get('error'))}")
         if "status" not in content or "data" not in content:
             raise self.strange()
-        return content["data"]
+        return content
 
     def strange(self) -> Unreachable:
         """The error for something that answers, and is not what it should be."""

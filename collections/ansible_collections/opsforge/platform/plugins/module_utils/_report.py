@@ -35,12 +35,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Finding:
-    """A panel with what was found for it: the series of each query, in their order, or lines, or why there are none."""
+    """A panel with what was found for it: the series of each query, in their order, or lines, or why there are none.
+
+    :param cut: whether a query has more series than came.
+    """
 
     panel: Panel
     series: tuple[tuple[Query, tuple[Series, ...]], ...] = ()
     lines: tuple[Line, ...] = ()
     errors: tuple[str, ...] = ()
+    cut: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -139,15 +143,19 @@ class Reporter:
         fire = partial(_alerts.firing, self.prometheus, self.window.now)
         alerts = _known(notes, "The alerts that fire are not known", fire)
         where = _moves.query(self.namespace)
-        ask = partial(self.prometheus.range, where, self.window)
-        moved = _known(notes, "The moves of traffic are not known", ask)
+        moved = _known(
+            notes,
+            "The moves of traffic are not known",
+            # Of all series: one that is left out looks like a service that did not move.
+            lambda: _moves.moves(self.prometheus.range(where, self.window, limit=None).series, self.window),
+        )
         return Report(
             window=self.window,
             dashboards=tuple(dashboards),
             findings=findings,
             summary=tuple(found[len(found) - len(summary) :]) if summary else (),
             alerts=tuple(alerts),
-            moves=tuple(_moves.moves(moved, self.window)),
+            moves=tuple(moved),
             notes=tuple(notes),
             sources=tuple(asker.source.server.where for asker in askers.values()),
         )
@@ -156,6 +164,7 @@ class Reporter:
         series: list[tuple[Query, tuple[Series, ...]]] = []
         lines: list[Line] = []
         errors: list[str] = []
+        cut = False
         for query in panel.queries:
             expr = dashboard.filled(query.expr, self.variables)
             asker = askers[query.source]
@@ -163,13 +172,16 @@ class Reporter:
             try:
                 if panel.kind == LOGS:
                     lines += asker.ask(partial(source.lines, expr, self.window, LINES))
-                elif panel.kind in (SERIES, HEATMAP):
-                    series.append((query, _numbers(asker.ask(partial(source.range, expr, self.window)))))
-                else:
-                    series.append((query, _numbers(asker.ask(partial(source.at, expr, self.window.now)))))
+                    continue
+                over_time = panel.kind in (SERIES, HEATMAP)
+                found = asker.ask(
+                    partial(source.range, expr, self.window) if over_time else partial(source.at, expr, self.window.now)
+                )
+                series.append((query, _numbers(found.series)))
+                cut = cut or found.cut
             except PlatformError as error:
                 errors.append(str(error))
-        return Finding(panel, tuple(series), tuple(lines[:LINES]), tuple(errors))
+        return Finding(panel, tuple(series), tuple(lines[:LINES]), tuple(errors), cut)
 
 
 def _known(notes: list[str], what: str, ask: Callable[[], list[Result]]) -> list[Result]:

@@ -14,7 +14,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._errors import I
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import Prometheus
 
 POINTS = 240  # moments of a grid at the most: a picture has not many more columns
-SERIES_LIMIT = 100  # series of an answer at the most
+SERIES_LIMIT = 100  # series of an answer at the most, where not all are needed
 HOURS_MAX = 24 * 31
 _STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # seconds
 
@@ -71,6 +71,17 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Found:
+    """The series of an answer.
+
+    :param cut: whether there are more, of which the server sent none; those that it sent are just any of them.
+    """
+
+    series: tuple[Series, ...] = ()
+    cut: bool = False
+
+
+@dataclass(frozen=True)
 class Line:
     """One line of a log, with its labels and its moment in seconds since the epoch."""
 
@@ -81,7 +92,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Source:
-    """A Prometheus, or a Loki below its own path. Methods raise Unreachable, and Invalid for a query that is wrong."""
+    """A Prometheus, or a Loki below its own path. Methods raise Unreachable, and Invalid for a query that is wrong.
+
+    Series come up to a limit; without one it is the size of an answer that bounds them, and one too large raises.
+    """
 
     server: Prometheus
     root: str = "/api/v1"
@@ -91,28 +105,29 @@ class Source:
         """The same of a Loki."""
         return cls(server, "/loki/api/v1")
 
-    def range(self, query: str, window: Window) -> list[Series]:
+    def range(self, query: str, window: Window, limit: int | None = SERIES_LIMIT) -> Found:
         """Each series of the query on the window's moments."""
-        found = self._result(
-            "query_range", query, "matrix", start=window.start, end=window.end, step=window.step, limit=SERIES_LIMIT
-        )
+        bounds = {"start": window.start, "end": window.end, "step": window.step}
+        found, cut = self._result("query_range", query, "matrix", **bounds, **_up_to(limit))
         size = len(window.moments)
         try:
-            return [Series(_labels(one["metric"]), _on_grid(one.get("values", ()), window, size)) for one in found]
+            grids = (Series(_labels(one["metric"]), _on_grid(one.get("values", ()), window, size)) for one in found)
+            return Found(tuple(grids), cut)
         except _STRANGE as error:
             raise self.server.strange() from error
 
-    def at(self, query: str, moment: float) -> list[Series]:
+    def at(self, query: str, moment: float, limit: int | None = SERIES_LIMIT) -> Found:
         """Each series of the query with its one number at this moment."""
-        found = self._result("query", query, "vector", time=moment, limit=SERIES_LIMIT)
+        found, cut = self._result("query", query, "vector", time=moment, **_up_to(limit))
         try:
-            return [Series(_labels(one["metric"]), (float(one["value"][1]),)) for one in found if "value" in one]
+            numbers = (Series(_labels(one["metric"]), (float(one["value"][1]),)) for one in found if "value" in one)
+            return Found(tuple(numbers), cut)
         except _STRANGE as error:
             raise self.server.strange() from error
 
     def lines(self, query: str, window: Window, limit: int) -> list[Line]:
         """The newest lines of the window, newest first."""
-        found = self._result(
+        found, _ = self._result(
             "query_range", query, "streams", start=window.start, end=window.end, limit=limit, direction="backward"
         )
         try:
@@ -133,20 +148,31 @@ class Source:
         except _STRANGE as error:
             raise self.server.strange() from error
 
-    def _result(self, door: str, query: str, kind: str, **wanted: float | str) -> list[Any]:
+    def _result(self, door: str, query: str, kind: str, **wanted: float | str) -> tuple[list[Any], bool]:
+        """What was found, and whether the server left some of it out."""
         words = {
             key: value if isinstance(value, str) else f"{value:.3f}".rstrip("0").rstrip(".")
             for key, value in wanted.items()
         }
         words |= {"query": query, "timeout": f"{self.server.timeout:g}s"}
-        data = self.server.data(f"{self.root}/{door}?{urlencode(words)}", query)
+        answer = self.server.answer(f"{self.root}/{door}?{urlencode(words)}", query)
+        data = answer["data"]
         if not isinstance(data, dict) or not isinstance(data.get("result"), list):
             raise self.server.strange()
         if data.get("resultType") == "scalar" and kind == "vector":
-            return [{"metric": {}, "value": data["result"]}]
+            return [{"metric": {}, "value": data["result"]}], False
         if data.get("resultType") != kind:
             raise Invalid(f"the query {query} answers with something else than a {kind}")
-        return data["result"]
+        return data["result"], _is_cut(answer.get("warnings"))
+
+
+def _up_to(limit: int | None) -> dict[str, float]:
+    return {} if limit is None else {"limit": limit}
+
+
+def _is_cut(warnings: Any) -> bool:
+    """Whether one of the warnings is Prometheus' "results truncated due to limit"."""
+    return isinstance(warnings, list) and any("truncated" in str(warning) for warning in warnings)
 
 
 def _labels(labels: Mapping[str, Any]) -> dict[str, str]:

@@ -17,7 +17,7 @@ description:
   - What could not be asked says why in its own place; what has no data says so. Only a Prometheus that does not answer
     at all fails the task.
   - A panel draws 12 series at the most, those with the highest peaks, each at 241 moments at the most. A table has 100
-    rows, a panel of logs 40 lines.
+    rows, a panel of logs 40 lines. Of a query with more than 100 series any 100 are looked at, and the panel says so.
 requirements:
   - matplotlib, on the host that runs the module
 extends_documentation_fragment: [opsforge.platform.connection, opsforge.platform.prometheus]

@@ -39,7 +39,13 @@ from ansible_collections.opsforge.platform.plugins.module_utils._plots import CO
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import Prometheus
 from ansible_collections.opsforge.platform.plugins.module_utils._render import Render
 from ansible_collections.opsforge.platform.plugins.module_utils._report import LINES, Report, Reporter
-from ansible_collections.opsforge.platform.plugins.module_utils._series import POINTS, Series, Source, Window
+from ansible_collections.opsforge.platform.plugins.module_utils._series import (
+    POINTS,
+    SERIES_LIMIT,
+    Series,
+    Source,
+    Window,
+)
 from ansible_collections.opsforge.platform.plugins.module_utils._units import SECONDS
 
 END = 1767261600.0
@@ -86,6 +92,21 @@ def healthy(path: str, asked: dict[str, str]) -> Any:
     if asked["query"].startswith("ALERTS"):
         return vector()
     return steady({}) if path.endswith("/query_range") else vector(({}, "1"))
+
+
+def limited(say: Say) -> Say:
+    """The same from a Prometheus that holds to the limit that it is given, and warns when it does."""
+
+    def fewer(path: str, asked: dict[str, str]) -> Any:
+        said = say(path, asked)
+        limit = int(asked.get("limit", 0))
+        if not limit or len(said["result"]) <= limit:
+            return said
+        data = said | {"result": said["result"][:limit]}
+        warned = {"status": "success", "data": data, "warnings": ["results truncated due to limit"]}
+        return Answer(200, HTTPMessage(), json.dumps(warned).encode())
+
+    return fewer
 
 
 def says(said: Any) -> Say:
@@ -155,8 +176,9 @@ def test_moments_without_a_sample_are_gaps() -> None:
     found = Source(server(lambda *_: matrix(({"a": "1"}, [(moments[0], "2"), (moments[3], "+Inf")])))).range(
         "x", WINDOW
     )
-    assert found[0].labels == {"a": "1"} and found[0].values[0] == 2 and found[0].values[3] == math.inf
-    assert len(found[0].values) == len(moments) and len(found[0].known) == 2 and math.isnan(found[0].values[1])
+    (one,) = found.series
+    assert one.labels == {"a": "1"} and one.values[0] == 2 and one.values[3] == math.inf
+    assert len(one.values) == len(moments) and len(one.known) == 2 and math.isnan(one.values[1])
 
 
 @pytest.mark.parametrize(
@@ -335,6 +357,22 @@ def test_a_firing_alert_leads_to_its_page_and_the_dead_mans_switch_is_no_alarm()
     assert "Watchdog" not in page
 
 
+def test_the_worst_alerts_are_there_however_many_fire() -> None:
+    many = [{"alertname": f"Slow{at:03}", "severity": "warning"} for at in range(150)]
+    many.append({"alertname": "Down", "severity": "critical"})
+
+    def say(path: str, asked: dict[str, str]) -> Any:
+        if asked.get("query", "").startswith("ALERTS_FOR_STATE"):
+            return vector(*((labels, str(END - 10800)) for labels in many))
+        if asked.get("query", "").startswith("ALERTS"):
+            return vector(*((labels, "1") for labels in many))
+        return healthy(path, asked)
+
+    page = drawn(look(graph("A", "A.", "up"), say=limited(say)))
+    assert page.index("Down") < page.index("Slow000") and "Slow098" in page and "Slow099" not in page
+    assert "51 more fire." in page and page.count("<td>2026-01-01 07:00</td>") == 100
+
+
 def test_a_series_has_its_own_color_in_the_picture_and_beside_it() -> None:
     pods = steady(*({"pod": f"p{at}"} for at in range(4)))
     report = look(graph("A", "A.", "x", "{{pod}}"), say=says(pods))
@@ -373,6 +411,31 @@ def test_only_the_highest_series_are_drawn_and_the_rest_is_counted() -> None:
     found = Reader(drawn(report))
     assert "5 more series, all smaller, are not drawn." in found.text
     assert "p16" in found.text and "p04" not in found.text and "p05" in found.text
+
+
+@pytest.mark.parametrize("count, cut", [(SERIES_LIMIT, False), (SERIES_LIMIT + 1, True)])
+def test_of_series_that_did_not_come_nothing_is_claimed(count: int, cut: bool) -> None:
+    pods = [{"pod": f"p{at:03}"} for at in range(count)]
+    listed = Panel("T", "T.", (Query("x", "v"),), kind=TABLE, columns=("pod",))
+
+    def say(path: str, asked: dict[str, str]) -> Any:
+        if asked.get("query") != "x":
+            return healthy(path, asked)
+        return steady(*pods) if path.endswith("_range") else vector(*((pod, "1") for pod in pods))
+
+    for panel in (graph("A", "A.", "x", "{{pod}}"), listed):
+        text = Reader(drawn(look(panel, say=limited(say)))).text
+        assert (
+            "Of a query with more than 100 series only 100 came: what is missing may be the largest." in text
+        ) == cut
+        wanted = "88 more that came, all smaller," if cut else "88 more series, all smaller,"
+        assert panel is listed or f"{wanted} are not drawn." in text
+
+
+def test_other_warnings_cut_nothing() -> None:
+    body = {"status": "success", "data": steady({}), "warnings": ["a store of long ago did not answer"]}
+    answer = Answer(200, HTTPMessage(), json.dumps(body).encode())
+    assert not look(graph("A", "A.", "x"), say=says(answer)).findings["board"][0].cut
 
 
 def test_tables_join_their_queries_and_are_bounded() -> None:
@@ -515,6 +578,26 @@ def test_traffic_moved_when_another_slot_is_seen(states: dict[str, list[float]],
     ]
     wanted = [Move(MOMENTS.moments[at], "auth", slot, f"{slot}-1") for at, slot in moved]
     assert _moves.moves(found, MOMENTS) == wanted
+
+
+def test_no_move_is_lost_among_many() -> None:
+    half = len(WINDOW.moments) // 2
+    parts = (("blue", WINDOW.moments[:half]), ("green", WINDOW.moments[half:]))
+    states = matrix(
+        *(
+            ({"service": f"s{at:03}", "slot": slot, "version": "1"}, [(moment, "1") for moment in moments])
+            for slot, moments in parts
+            for at in range(120)
+        )
+    )
+    where = _moves.query("apps")
+    report = look(
+        graph("A", "A.", "up"),
+        say=limited(lambda path, asked: states if asked.get("query") == where else healthy(path, asked)),
+    )
+    assert [(move.service, move.slot) for move in report.moves] == [(f"s{at:03}", "green") for at in range(120)]
+    page = drawn(report)
+    assert "s020" in page and "s019" not in page and "20 earlier ones are not shown." in page
 
 
 def test_a_dashboard_of_one_service_marks_its_moves_only() -> None:

@@ -14,7 +14,7 @@ import yaml
 from ansible_collections.opsforge.platform.plugins.module_utils._dashboards import dashboards
 from ansible_collections.opsforge.platform.plugins.module_utils._panels import LOKI
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
-from ansible_collections.opsforge.platform.plugins.module_utils._series import Source, Window
+from ansible_collections.opsforge.platform.plugins.module_utils._series import SERIES_LIMIT, Source, Window
 
 from .browser import Browser
 from .control_plane import find_binary
@@ -103,13 +103,28 @@ def test_every_answer_has_the_labels_that_its_legend_names(memory: Memory) -> No
     for dashboard in dashboards(SHOWN, NAMESPACE):
         for panel in dashboard.panels:
             for query in panel.queries:
-                found = source.range(dashboard.filled(query.expr), window) if query.source != LOKI else []
+                found = source.range(dashboard.filled(query.expr), window).series if query.source != LOKI else ()
                 wanted = {*query.labels, *panel.columns}
                 assert [one.labels for one in found if wanted - set(one.labels)] == [], query.expr
                 names = [query.named(one.labels) for one in found]
                 assert panel.columns or len(names) == len(set(names)), f"two series of one name: {query.expr}"
                 seen += bool(found)
     assert seen > 100
+
+
+def test_it_is_told_when_prometheus_leaves_series_out(memory: Memory) -> None:
+    params = {name: spec.get("default") for name, spec in PROMETHEUS_ARGS.items()} | {"prometheus_url": memory.url}
+    source = Source(Prometheus.of(params, None, limit=8 << 20))  # type: ignore[arg-type]
+    window, every = Window.of(1, END), '{__name__=~".+"}'
+    count = len(source.at(every, END, limit=None).series)
+    assert count > SERIES_LIMIT
+    for limit, found in (
+        (SERIES_LIMIT, source.at(every, END)),
+        (SERIES_LIMIT, source.range(every, window)),
+        (count - 1, source.at(every, END, limit=count - 1)),
+    ):
+        assert found.cut and len(found.series) == limit
+    assert not source.at(every, END, limit=count).cut and not source.range(every, window, limit=None).cut
 
 
 def test_report_shows_the_two_hours(render: RunModule, tmp_path: Path) -> None:
