@@ -77,11 +77,10 @@ def _alerts(report: Report) -> Html:
             plain(alert.labels.get("team", "")),
             "" if alert.since is None else moment(alert.since)[:-3],
         )
-        for alert in report.alerts
+        for alert in report.alerts or ()
     ]
     head = ("Severity", "Alert", "Team", "Since (UTC)")
-    fine = element("p", "No alert fires.", class_="fine")
-    shown = table(head, rows[:ROWS], label="Firing alerts") if rows else fine
+    shown = table(head, rows[:ROWS], label="Firing alerts") if rows else _none(report.alerts, "No alert fires.")
     more = [element("p", f"{len(rows) - ROWS} more fire.", class_="note")] if len(rows) > ROWS else []
     return element("section", element("h2", "Firing alerts"), shown, *more, id="alerts")
 
@@ -104,21 +103,26 @@ def _summary(report: Report, plotter: Plotter) -> Html:
 def _moved(report: Report) -> Html:
     rows = [
         (moment(move.time)[:-3], plain(move.service), slot(move.slot), plain(move.version))
-        for move in reversed(report.moves)
+        for move in reversed(report.moves or ())
     ]
     head = ("About (UTC)", "Service", "To slot", "Version")
     shown = (
         table(head, rows[:ROWS], label="Moves of traffic")
         if rows
-        else element("p", "No traffic was moved in this time.", class_="fine")
+        else _none(report.moves, "No traffic was moved in this time.")
     )
     more = [element("p", f"{len(rows) - ROWS} earlier ones are not shown.", class_="note")] if len(rows) > ROWS else []
     return element("section", element("h2", "Moves of traffic"), shown, *more, id="moves")
 
 
+def _none(found: object, fine: str) -> Html:
+    """What stands in place of an empty table: that it is fine, unless nobody could say what belongs there."""
+    return element("p", "Not known.", class_="note") if found is None else element("p", fine, class_="fine")
+
+
 def _dashboard(report: Report, dashboard: Dashboard, plotter: Plotter) -> Html:
     findings = iter(report.findings[dashboard.uid])
-    moves = _marked(report.moves, dashboard)
+    moves = _marked(report.moves or (), dashboard)
     rows = []
     number = 0
     for row in dashboard.rows:

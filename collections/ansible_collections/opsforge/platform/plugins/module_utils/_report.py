@@ -58,6 +58,7 @@ class Report:
 
     :param findings: by the dashboard's uid, in the order of its panels.
     :param summary: what stands on top of the page.
+    :param alerts: None if nobody could say what fires; so for `moves`.
     :param notes: what the reader must know about what is missing.
     """
 
@@ -65,8 +66,8 @@ class Report:
     dashboards: tuple[Dashboard, ...]
     findings: Mapping[str, tuple[Finding, ...]]
     summary: tuple[Finding, ...] = ()
-    alerts: tuple[Alert, ...] = ()
-    moves: tuple[Move, ...] = ()
+    alerts: tuple[Alert, ...] | None = ()
+    moves: tuple[Move, ...] | None = ()
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
@@ -154,8 +155,8 @@ class Reporter:
             dashboards=tuple(dashboards),
             findings=findings,
             summary=tuple(found[len(found) - len(summary) :]) if summary else (),
-            alerts=tuple(alerts),
-            moves=tuple(moved),
+            alerts=alerts,
+            moves=moved,
             notes=tuple(notes),
             sources=tuple(asker.source.server.where for asker in askers.values()),
         )
@@ -184,13 +185,13 @@ class Reporter:
         return Finding(panel, tuple(series), tuple(lines[:LINES]), tuple(errors), cut)
 
 
-def _known(notes: list[str], what: str, ask: Callable[[], list[Result]]) -> list[Result]:
-    """The answer, or nothing and a note that it is missing."""
+def _known(notes: list[str], what: str, ask: Callable[[], Iterable[Result]]) -> tuple[Result, ...] | None:
+    """The answer, or None and a note that it is missing."""
     try:
-        return ask()
+        return tuple(ask())
     except PlatformError as error:
         notes.append(f"{what}: {error}.")
-        return []
+        return None
 
 
 def _without(dashboard: Dashboard, sources: Container[str]) -> Dashboard:

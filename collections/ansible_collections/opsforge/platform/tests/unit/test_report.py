@@ -254,6 +254,20 @@ def test_nobody_is_asked_for_ever() -> None:
     ]
 
 
+def test_what_could_not_be_asked_is_not_called_fine() -> None:
+    def say(path: str, asked: dict[str, str]) -> Any:
+        if "ALERTS" in asked.get("query", "") or "traffic:info" in asked.get("query", ""):
+            raise Unreachable("no answer in time")
+        return healthy(path, asked)
+
+    report = look(graph("A", "A.", "up"), say=say)
+    assert report.alerts is None and report.moves is None
+    text = Reader(drawn(report)).text
+    assert "Firing alertsNot known." in text and "Moves of trafficNot known." in text
+    text = Reader(drawn(look(graph("A", "A.", "up")))).text
+    assert "Firing alertsNo alert fires." in text and "Moves of trafficNo traffic was moved in this time." in text
+
+
 def test_no_prometheus_is_one_clear_sentence() -> None:
     def say(*_: Any) -> Any:
         raise Unreachable("Prometheus (Service monitoring/prometheus:9090) answers with HTTP 503")
@@ -317,7 +331,7 @@ def test_nothing_from_outside_becomes_part_of_the_page() -> None:
     )
     page = drawn(report)
     found = Reader(page)
-    assert report.failed == [] and len(report.moves) == 1
+    assert report.failed == [] and report.moves and len(report.moves) == 1
     assert not {"script", "img", "iframe", "object", "link", "form"} & set(found.tags)
     assert not [key for key, _ in found.attributes if key.startswith("on")]
     assert "\u202e" not in page
@@ -595,7 +609,7 @@ def test_no_move_is_lost_among_many() -> None:
         graph("A", "A.", "up"),
         say=limited(lambda path, asked: states if asked.get("query") == where else healthy(path, asked)),
     )
-    assert [(move.service, move.slot) for move in report.moves] == [(f"s{at:03}", "green") for at in range(120)]
+    assert [(move.service, move.slot) for move in report.moves or ()] == [(f"s{at:03}", "green") for at in range(120)]
     page = drawn(report)
     assert "s020" in page and "s019" not in page and "20 earlier ones are not shown." in page
 
