@@ -73,7 +73,7 @@ class Report:
 
     @property
     def empty(self) -> list[str]:
-        """`dashboard: panel` of each one that is neither drawn nor in error."""
+        """`dashboard: panel` of each one that is neither drawn nor in error; `summary` is the top of the page."""
         return [name for name, finding in self._named() if finding.is_empty and not finding.errors]
 
     @property
@@ -82,7 +82,8 @@ class Report:
         return [f"{name}: {finding.errors[0]}" for name, finding in self._named() if finding.errors]
 
     def _named(self) -> Iterable[tuple[str, Finding]]:
-        return ((f"{uid}: {finding.panel.title}", finding) for uid, found in self.findings.items() for finding in found)
+        parts = {"summary": self.summary, **self.findings}
+        return ((f"{part}: {finding.panel.title}", finding) for part, found in parts.items() for finding in found)
 
 
 @dataclass

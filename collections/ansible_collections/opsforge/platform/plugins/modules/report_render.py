@@ -130,7 +130,7 @@ size:
   type: int
   returned: when it was not check mode
 empty:
-  description: Panels without data, each as C(dashboard) colon C(title).
+  description: Panels without data, each as C(dashboard) colon C(title), or C(summary) for those on top.
   type: list
   elements: str
   returned: when it was not check mode

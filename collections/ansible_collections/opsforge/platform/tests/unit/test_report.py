@@ -254,6 +254,16 @@ def test_nobody_is_asked_for_ever() -> None:
     ]
 
 
+def test_what_is_missing_on_top_is_named_too() -> None:
+    def say(path: str, asked: dict[str, str]) -> Any:
+        if asked.get("query") == "broken":
+            raise Unreachable("no answer in time")
+        return vector() if asked.get("query") == "nothing" else healthy(path, asked)
+
+    report = look(graph("A", "A.", "up"), say=say, summary=[number("B", "B.", "broken"), number("N", "N.", "nothing")])
+    assert report.failed == ["summary: B: no answer in time"] and report.empty == ["summary: N"]
+
+
 def test_what_could_not_be_asked_is_not_called_fine() -> None:
     def say(path: str, asked: dict[str, str]) -> Any:
         if "ALERTS" in asked.get("query", "") or "traffic:info" in asked.get("query", ""):
