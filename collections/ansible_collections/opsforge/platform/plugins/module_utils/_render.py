@@ -21,6 +21,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._plots import Pl
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import Prometheus
 from ansible_collections.opsforge.platform.plugins.module_utils._report import Reporter
 from ansible_collections.opsforge.platform.plugins.module_utils._series import Source, Window
+from ansible_collections.opsforge.platform.plugins.module_utils._slo import service_mistakes
 
 LOKI_ARGS: dict[str, dict[str, Any]] = {
     "loki_url": {"type": "str"},
@@ -51,8 +52,8 @@ class Render:
         if path.is_dir() or not path.parent.is_dir():
             raise Invalid(f"path must name a file in a folder that exists, which {path} does not")
         for name, entry in params["services"].items():
-            if not isinstance(entry, Mapping):
-                raise Invalid(f"services must hold a mapping for each service, which {name} is not")
+            if mistake := next(service_mistakes(entry), ""):
+                raise Invalid(f"service {name}: {mistake}")
         shown = tuple(chosen(dashboards(params["services"], params["namespace"]), params["dashboards"]))
         if (panels := sum(len(list(dashboard.panels)) for dashboard in shown)) > PANELS_MAX:
             raise Invalid(f"a page holds {PANELS_MAX} panels and not {panels}: name some of the dashboards")

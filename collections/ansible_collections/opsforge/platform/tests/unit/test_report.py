@@ -674,7 +674,7 @@ def params(file: Path, **more: Any) -> dict[str, Any]:
 
     return {key: spec.get("default") for key, spec in ARGUMENT_SPEC.items()} | {
         "path": str(file),
-        "services": {"auth": {"slo": {"latency_seconds": 0.5}}},
+        "services": {"auth": {"slo": {"availability_percent": 99, "latency_seconds": 0.5, "latency_percent": 95}}},
         "dashboards": ["service-auth"],
         "end": END,
         **more,
@@ -722,7 +722,13 @@ def test_check_mode_foresees_the_panels(tmp_path: Path) -> None:
         ({"path": "/does/not/exist/r.html"}, "path must name a file in a folder that exists"),
         ({"path": "/"}, "path must name a file"),
         ({"dashboards": ["x"]}, "there is no dashboard x"),
-        ({"services": {"auth": None}}, "services must hold a mapping"),
+        ({"services": {"auth": None}}, "service auth: its entry must be a mapping"),
+        (
+            {"services": {"auth": {}, "web": {"slo": {"availability_percent": 99}}}},
+            "service web: slo must be all of .* and not {'availability_percent': 99}$",
+        ),
+        ({"services": {"web": {"slo": "yes"}}}, "service web: slo must be all of .* and not 'yes'$"),
+        ({"services": {"web": {"queue_age_seconds": "9"}}}, "service web: queue_age_seconds must be a number"),
         ({"services": {f"s{at}": {} for at in range(90)}, "dashboards": []}, "a page holds 1500 panels and not"),
         ({"hours": 0.0}, "hours must be"),
         ({"end": -1.0}, "end must be"),
