@@ -71,10 +71,10 @@ class Render:
         """Ask, draw and write. Raises Unreachable where no Prometheus answers, NotFound without matplotlib."""
         plotter = Plotter()
         prometheus = Source(Prometheus.of(self.params, cluster, limit=_LIMIT))
-        loki = Source.loki(Prometheus.of(self.params, cluster, limit=_LIMIT, title="Loki"))
-        reporter = Reporter(
-            prometheus, self.window, self.params["namespace"], loki=loki if self.params["loki"] else None
-        )
+        loki = None
+        if self.params["loki"]:
+            loki = Source.loki(Prometheus.of(self.params, cluster, limit=_LIMIT, title="Loki"))
+        reporter = Reporter(prometheus, self.window, self.params["namespace"], loki=loki)
         try:
             report = reporter.look(self.dashboards, [_slo_panels.table()])
         except Unreachable as error:

@@ -710,6 +710,14 @@ def test_nothing_is_left_of_a_report_that_there_is_nothing_for(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_log_in_of_a_loki_that_is_not_asked_is_not_looked_at(tmp_path: Path) -> None:
+    cluster: Any = Empty()
+    left = {"loki_token": "left over"}
+    assert Render.of(params(tmp_path / "r.html", loki=False, **left)).run(cluster)["notes"] == []
+    with pytest.raises(Invalid, match="loki_token and loki_ca need loki_url"):
+        Render.of(params(tmp_path / "r.html", **left)).run(cluster)
+
+
 def test_check_mode_foresees_the_panels(tmp_path: Path) -> None:
     render = Render.of(params(tmp_path / "r.html", dashboards=["service-auth", "capacity"]))
     foreseen = render.foreseen()
