@@ -14,7 +14,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -121,7 +121,7 @@ def apply(plan: Plan, record: dict[str, Any], opener: Opener) -> None:
             path = Path(wish.path)
             if step.write:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with _replacing(path, wish.mode) as temporary:
+                with replacing(path, wish.mode) as temporary:
                     if wish.content is not None:
                         temporary.write_text(wish.content)
                     elif wish.member is None:
@@ -185,7 +185,7 @@ def load_record(path: Path) -> dict[str, Any]:
 def save_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write the record of downloads."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path, 0o644) as temporary:
+    with replacing(path, 0o644) as temporary:
         temporary.write_text(json.dumps(record, indent=1, sort_keys=True))
 
 
@@ -212,8 +212,11 @@ def _published(wish: FileWish, opener: Opener) -> str:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, mode: int) -> Any:
-    """Give a temporary path beside `path` and move it there at the end; nothing half-written is ever seen."""
+def replacing(path: Path, mode: int) -> Iterator[Path]:
+    """Give a temporary path beside `path` and move it there at the end; nothing half-written is ever seen.
+
+    Until then it can be read by its owner alone. Raises OSError, and then leaves nothing behind.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)

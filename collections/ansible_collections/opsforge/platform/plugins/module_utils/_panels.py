@@ -126,9 +126,9 @@ class Dashboard:
         """All panels, in reading order."""
         return (panel for row in self.rows for panel in row.panels)
 
-    def filled(self, expr: str, chosen: Mapping[str, str] | None = None) -> str:
-        """The expression with its variables replaced by what was chosen, else by everything."""
-        values = {variable.name: variable.everything for variable in self.variables} | dict(chosen or {})
+    def filled(self, expr: str) -> str:
+        """The expression with its variables replaced by everything that a viewer could choose."""
+        values = {variable.name: variable.everything for variable in self.variables}
         return _VARIABLE.sub(lambda found: values.get(found[1], found[0]), expr)
 
 

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils import _slo_pane
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
 from ansible_collections.opsforge.platform.plugins.module_utils._dashboards import chosen, dashboards
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Invalid, Unreachable
+from ansible_collections.opsforge.platform.plugins.module_utils._files import replacing
 from ansible_collections.opsforge.platform.plugins.module_utils._page import page
 from ansible_collections.opsforge.platform.plugins.module_utils._panels import Dashboard
 from ansible_collections.opsforge.platform.plugins.module_utils._plots import Plotter
@@ -96,15 +94,9 @@ def _write(path: Path, content: bytes) -> bool:
     try:
         if path.is_file() and path.read_bytes() == content:
             return False
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(name, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
+        # Lines of logs are in it.
+        with replacing(path, 0o600) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise Invalid(f"cannot write {path}: {error.strerror or error}") from error
     return True

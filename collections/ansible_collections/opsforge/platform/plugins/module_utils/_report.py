@@ -121,7 +121,6 @@ class Reporter:
     window: Window
     namespace: str
     loki: Source | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
 
     def look(self, dashboards: Sequence[Dashboard], summary: Sequence[Panel] = ()) -> Report:
         """Ask for everything. Raises Unreachable where there is no Prometheus at all; a panel's own error is in it."""
@@ -168,7 +167,7 @@ class Reporter:
         errors: list[str] = []
         cut = False
         for query in panel.queries:
-            expr = dashboard.filled(query.expr, self.variables)
+            expr = dashboard.filled(query.expr)
             asker = askers[query.source]
             source = asker.source
             try:

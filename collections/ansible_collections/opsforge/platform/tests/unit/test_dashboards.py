@@ -152,10 +152,9 @@ def test_chosen_dashboards_come_once_and_in_the_order_of_the_choice() -> None:
     assert chosen(ALL, []) == ALL
 
 
-def test_variables_are_filled_with_everything_or_with_what_was_chosen() -> None:
+def test_variables_are_filled_with_everything() -> None:
     dashboard = Dashboard("x", "X", "X.", (), variables=(Variable("service", "service", "up"),))
     assert dashboard.filled('up{service=~"$service",job="${service}"}') == 'up{service=~".+",job=".+"}'
-    assert dashboard.filled('up{service=~"$service"}', {"service": "auth"}) == 'up{service=~"auth"}'
     assert dashboard.filled('label_replace(up, "a", "$1", "b", "(.+)")') == 'label_replace(up, "a", "$1", "b", "(.+)")'
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
@@ -716,6 +717,21 @@ def test_the_log_in_of_a_loki_that_is_not_asked_is_not_looked_at(tmp_path: Path)
     assert Render.of(params(tmp_path / "r.html", loki=False, **left)).run(cluster)["notes"] == []
     with pytest.raises(Invalid, match="loki_token and loki_ca need loki_url"):
         Render.of(params(tmp_path / "r.html", **left)).run(cluster)
+
+
+def test_a_page_that_does_not_fit_leaves_the_older_one_alone(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("an older one")
+    cluster: Any = Empty()
+    render = Render.of(params(path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(Invalid, match=f"cannot write {path}: File too large"):
+            render.run(cluster)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_text() == "an older one" and list(tmp_path.iterdir()) == [path]
 
 
 def test_check_mode_foresees_the_panels(tmp_path: Path) -> None:
