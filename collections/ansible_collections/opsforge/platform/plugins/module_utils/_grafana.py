@@ -186,10 +186,11 @@ def _panel(sdk: _Sdk, panel: Panel) -> Any:
         return _columns(sdk, made, panel)
     if panel.kind == STAT:
         return made.reduce_options(sdk.common.ReduceDataOptions().calcs(["lastNotNull"]))
+    # Soft, as the report draws it: what is past an end, such as a budget that is overspent, moves the end.
     if panel.top is not None:
-        made.max(panel.top)
+        made.axis_soft_max(panel.top)
     common, styles = sdk.common, sdk.common_models
-    made.min(0).line_width(1.5).fill_opacity(30 if panel.stacked else 6)
+    made.axis_soft_min(0).line_width(1.5).fill_opacity(30 if panel.stacked else 6)
     if panel.stacked:
         made.stacking(common.StackingConfig().mode(styles.StackingMode.NORMAL))
     if panel.thresholds:

@@ -150,6 +150,15 @@ def test_limits_are_colors_from_below(thresholds: tuple[Threshold, ...], steps: 
     assert [(step["value"], step["color"]) for step in found] == steps
 
 
+def test_nothing_is_cut_off_at_the_ends_of_an_axis(made: dict[str, dict[str, Any]]) -> None:
+    (budget,) = (panel for panel in panels(made["slo-overview"]) if panel["title"] == "Error budget left")
+    ends = budget["fieldConfig"]["defaults"]["custom"]
+    assert (ends["axisSoftMin"], ends["axisSoftMax"]) == (0, 1)
+    for dashboard in made.values():
+        for panel in panels(dashboard):
+            assert not {"min", "max"} & set(panel.get("fieldConfig", {}).get("defaults", {})), panel["title"]
+
+
 def test_logs_are_asked_of_loki() -> None:
     panel = shown(Panel("L", "L.", (Query('{job="auth-service"}', source=LOKI),), kind=LOGS))
     assert panel["type"] == "logs" and panel["datasource"] == {"type": "loki", "uid": "${loki}"}
