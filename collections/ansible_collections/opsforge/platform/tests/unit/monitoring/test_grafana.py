@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -241,11 +242,23 @@ def test_grafana_may_ask_its_stores_only(objects: Objects) -> None:
     assert "ipBlock" not in str(policy)
 
 
-def test_what_is_not_there_is_no_datasource(objects: Objects) -> None:
-    def sources(found: Objects) -> dict[str, Any]:
-        config = yaml.safe_load(found["ConfigMap", "grafana"]["data"]["datasources.yml"])
-        return {source["uid"]: source for source in config["datasources"]}
+def sources(found: Objects) -> dict[str, Any]:
+    """The datasources by their uid."""
+    config = yaml.safe_load(found["ConfigMap", "grafana"]["data"]["datasources.yml"])
+    return {source["uid"]: source for source in config["datasources"]}
 
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["close", "spaced"])
+def test_a_line_leads_to_its_trace(objects: Objects, separators: tuple[str, str]) -> None:
+    (field,) = sources(objects)["loki"]["jsonData"]["derivedFields"]
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    line = {"event": "paid", "trace_id": trace, "span_id": "b7ad6b7169203331"}
+    found = re.search(field["matcherRegex"], json.dumps(line, separators=separators))
+    assert found and found[1] == trace
+    assert not re.search(field["matcherRegex"], json.dumps(line | {"trace_id": ""}, separators=separators))
+
+
+def test_what_is_not_there_is_no_datasource(objects: Objects) -> None:
     every = sources(objects)
     assert set(every) == {"prometheus", "loki", "jaeger"} and every["prometheus"]["isDefault"]
     assert every["loki"]["jsonData"]["derivedFields"][0]["datasourceUid"] == "jaeger"
