@@ -92,8 +92,7 @@ class Plotter:
             for moment in moves:
                 axes.axvline(moment, color=_MARKER, linewidth=1, linestyle=(0, (4, 2)), zorder=3)
             drawn = io.BytesIO()
-            # No date in it, so that the same numbers are the same bytes.
-            self._figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+            self._figure.savefig(drawn, format="svg", transparent=True)
         return _inline(drawn.getvalue(), name, panel.title, tells)
 
 
@@ -227,7 +226,8 @@ def _inline(drawn: bytes, name: str, title: str, tells: str) -> str:
     referred = {ref for node in root.iter() for value in node.attrib.values() for ref in _REFERENCE.findall(value)}
     for parent in root.iter():
         for child in list(parent):
-            # A style sheet in a picture would be one of the whole page.
+            # The metadata hold the date, so that the same numbers would not be the same bytes, and a style sheet in a
+            # picture would be one of the whole page.
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
                 parent.remove(child)
     for node in root.iter():
