@@ -86,7 +86,7 @@ def test_every_node_and_the_control_plane_are_found(site: Site, count: Any) -> N
     question = 'sum by (node, job) (count_over_time({namespace="kube-system"}[24h]))'
     seen = [labels for labels, _ in count(question)]
     assert {labels["node"] for labels in seen} == nodes
-    assert {"kube-apiserver", "etcd"} <= {labels["job"] for labels in seen}
+    assert {"kube-system/kube-apiserver", "kube-system/etcd"} <= {labels["job"] for labels in seen}
 
 
 def test_labels_are_few(ask: Ask) -> None:

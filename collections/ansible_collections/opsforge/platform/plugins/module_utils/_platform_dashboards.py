@@ -119,7 +119,7 @@ def _services(labels: str) -> tuple[Panel, ...]:
             "What services say at level error or worse, per second.",
             (
                 Query(
-                    'sum(rate({job=~".+-service",level=~"error|critical"}[5m])) or vector(0)',
+                    f'sum(rate({{{labels},job=~".+-service",level=~"error|critical"}}[5m])) or vector(0)',
                     "errors",
                     LOKI,
                 ),

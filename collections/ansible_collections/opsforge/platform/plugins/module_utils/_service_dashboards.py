@@ -57,7 +57,7 @@ def _dashboard(service: str, entry: Mapping[str, Any], namespace: str) -> Dashbo
         _saturation(labels, pods, entry),
         _dependencies(labels, entry),
         _pods(labels, pods, namespace, service),
-        _logs(service),
+        _logs(service, namespace),
     ]
     return Dashboard(
         uid=uid(service),
@@ -300,8 +300,8 @@ def _pods(labels: str, pods: str, namespace: str, service: str) -> Row:
     )
 
 
-def _logs(service: str) -> Row:
-    stream = f'{{job="{service}-service"}}'
+def _logs(service: str, namespace: str) -> Row:
+    stream = f'{{namespace="{namespace}",job="{service}-service"}}'
     return Row(
         "Logs",
         (

@@ -68,6 +68,15 @@ def _split(labels: str) -> set[str]:
 RECORDED = recorded()
 
 
+def test_lines_are_asked_of_the_services_namespace_only() -> None:
+    asked = [
+        query.expr for dashboard in ALL for panel in dashboard.panels for query in panel.queries if query.source == LOKI
+    ]
+    assert len(asked) > len(SERVICES)
+    for expr in asked:
+        assert '{namespace="apps",' in expr, expr
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_has_its_dashboard(service: str) -> None:
     (mine,) = chosen(ALL, [f"service-{service}"])

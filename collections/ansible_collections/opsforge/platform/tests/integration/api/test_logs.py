@@ -154,9 +154,10 @@ def test_a_line_is_known_by_whose_it_is_and_how_bad(node: Node) -> None:
     node.write(f"apps_worker-green-5d4f-zzzz9_{UID}3/worker", {"level": "critical", "request_id": "r1"})
     node.write(f"apps_other_{UID}4/main", {"level": {"a": 1}, "request_id": 7}, {"level": "made up"}, '{"level": ')
     node.write("kube-system_etcd-cp1_49cc7c1fd3702c40b2686ea7486091d6/etcd", {"level": "warn", "slot": "blue"})
+    node.write(f"shop_auth-blue-7b9f8c6d5-abcde_{UID}6/auth-service", "of somebody who is not auth")
     node.write(f"kube-system_collector-x2z9q_{UID}5/collector", "about itself")
     node.start("collector")
-    eventually(lambda: node.accepted() == 9 and sum(node.counted('{node="node1"}', "node").values()) == 9)
+    eventually(lambda: node.accepted() == 10 and sum(node.counted('{node="node1"}', "node").values()) == 10)
     assert node.counted('{node="node1"}', "job, namespace, service, slot, level") == {
         ("auth-service", "apps", "auth", "blue", "info"): 1,
         ("auth-service", "apps", "auth", "blue", ""): 1,
@@ -164,7 +165,8 @@ def test_a_line_is_known_by_whose_it_is_and_how_bad(node: Node) -> None:
         ("auth-service", "apps", "auth", "", "warning"): 1,
         ("worker-service", "apps", "worker", "green", "critical"): 1,
         ("main-service", "apps", "main", "", ""): 3,
-        ("etcd", "kube-system", "etcd", "", "warning"): 1,
+        ("kube-system/etcd", "kube-system", "etcd", "", "warning"): 1,
+        ("shop/auth-service", "shop", "auth-service", "", ""): 1,
     }
     assert node.counted('{job=~".+-service"} | request_id="r1"', "service") == {("auth",): 1, ("worker",): 1}
     (line,) = node.query('{job="auth-service"} | trace_id="4bf92f3577b34da6a3ce929d0e0e4736"', "query_range")
@@ -208,9 +210,10 @@ def test_an_alert_fires_on_what_it_is_about_and_on_nothing_else(node: Node) -> N
     node.write(f"apps_auth-blue-7b9f8c6d5-abcde_{UID}1/auth", *[requests] * 30)
     node.write(f"apps_orders-blue-7b9f8c6d5-abcde_{UID}2/orders", *[{"level": "error"}] * 19)
     node.write(f"kube-system_etcd-cp1_{UID}3/etcd", *[{"level": "error"}] * 30)
+    node.write(f"shop_auth-blue-7b9f8c6d5-abcde_{UID}5/auth-service", *[{"level": "error"}] * 30)
     node.write(f"apps_worker-green-5d4f-zzzz9_{UID}4/worker", *[{"level": "critical", "event": "job"}] * 20)
     node.start("collector")
-    eventually(lambda: sum(node.counted('{node="node1"}', "node").values()) == 99)
+    eventually(lambda: sum(node.counted('{node="node1"}', "node").values()) == 129)
     fired = [one["metric"] for one in node.query(errors)]
     assert fired == [{"namespace": "apps", "service": "worker", "slot": "green"}]
     assert node.query(missing) == []

@@ -133,6 +133,14 @@ def test_a_label_of_the_collector_is_one_of_loki_and_there_are_no_others(objects
     assert limits["max_label_names_per_series"] == len(labels)
 
 
+def test_no_container_elsewhere_can_have_the_job_of_a_service(objects: Objects) -> None:
+    operators = config(objects, "collector")["receivers"]["file_log"]["operators"]
+    (job,) = [operator["value"] for operator in operators if operator.get("field") == "resource.job"]
+    here, elsewhere = job.removeprefix("EXPR(").removesuffix(")").split(" ? ")[1].split(" : ")
+    assert here == 'resource.service + "-service"'
+    assert elsewhere == 'resource.namespace + "/" + resource.service', "no name in Kubernetes has a slash"
+
+
 def attributes_of(attributes: dict[str, Any]) -> list[str]:
     """The resource attributes that become labels."""
     (index,) = attributes["attributes_config"]

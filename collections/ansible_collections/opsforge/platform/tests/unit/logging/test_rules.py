@@ -21,6 +21,12 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
+def test_an_alert_on_services_hears_of_nobody_who_is_named_like_one() -> None:
+    (errors,) = [alert["expr"] for alert in alerts() if alert["alert"] == "LogErrorsHigh"]
+    (pattern,) = re.findall(r'job=~"([^"]+)"', errors)
+    assert re.fullmatch(pattern, "auth-service") and not re.fullmatch(pattern, "shop/auth-service")
+
+
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
 class TestAlert:
     def test_says_who_acts_how_soon_and_where(self, alert: dict[str, Any]) -> None:

@@ -262,6 +262,8 @@ def test_what_is_not_there_is_no_datasource(objects: Objects) -> None:
     every = sources(objects)
     assert set(every) == {"prometheus", "loki", "jaeger"} and every["prometheus"]["isDefault"]
     assert every["loki"]["jsonData"]["derivedFields"][0]["datasourceUid"] == "jaeger"
+    lines = every["jaeger"]["jsonData"]["tracesToLogsV2"]["query"]
+    assert lines.startswith('{namespace="apps"} |= '), "names of containers elsewhere are anybody's to choose"
     settings = {"monitoring_grafana_loki_url": "", "monitoring_grafana_jaeger_url": ""}
     alone = sources(render(monitoring_grafana_enabled=True, **settings))
     assert set(alone) == {"prometheus"} and "exemplarTraceIdDestinations" not in alone["prometheus"]["jsonData"]
