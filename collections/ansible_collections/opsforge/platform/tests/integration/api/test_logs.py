@@ -135,6 +135,13 @@ class Node:
         found = re.search(r"^otelcol_receiver_accepted_log_records\S* (\d+)$", text, re.MULTILINE)
         return int(found[1]) if found else 0
 
+    def discarded(self, reason: str) -> float:
+        """How many lines Loki has refused for this reason since its start."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.loki}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        found = re.findall(rf'^loki_discarded_samples_total{{.*reason="{reason}".*}} (\S+)$', text, re.MULTILINE)
+        return sum(map(float, found))
+
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
@@ -197,6 +204,30 @@ def test_what_was_read_while_loki_was_away_survives_a_power_cut(node: Node) -> N
     node.start("loki")
     node.start("collector")
     eventually(lambda: node.counted('{job="auth-service"}', "job") == {("auth-service",): 2})
+
+
+def test_what_waits_is_bounded_by_its_size_and_none_of_it_is_lost(node: Node) -> None:
+    config = node.folder / "collector.yml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("queue_size: 200000000", "queue_size: 2000000"), encoding="utf-8")
+    node.stop("loki")
+    auth = f"apps_auth-blue-7b9f8c6d5-abcde_{UID}1/auth"
+    node.write(auth, *[{"level": "info", "number": number, "text": "x" * 1000} for number in range(6000)])
+    node.start("collector")
+    eventually(lambda: node.accepted() >= 1000)
+    time.sleep(5)
+    assert node.accepted() < 3000, "what does not fit waits in its file"
+    node.start("loki")
+    eventually(lambda: node.counted('{job="auth-service"}', "job") == {("auth-service",): 6000}, 60)
+
+
+def test_a_program_that_floods_is_held_back_and_loses_nothing(node: Node) -> None:
+    flood = f"apps_auth-blue-7b9f8c6d5-abcde_{UID}1/auth"
+    node.write(flood, *[{"level": "info", "number": number, "text": "x" * 8000} for number in range(1000)])
+    node.start("collector")
+    eventually(lambda: node.discarded("per_stream_rate_limit") > 0)
+    node.write(f"apps_orders-blue-7b9f8c6d5-abcde_{UID}2/orders", {"level": "info"})
+    eventually(lambda: node.counted('{job=~".+-service"}', "service") == {("auth",): 1000, ("orders",): 1}, 60)
 
 
 def test_an_alert_fires_on_what_it_is_about_and_on_nothing_else(node: Node) -> None:

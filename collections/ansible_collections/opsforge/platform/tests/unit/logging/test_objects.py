@@ -157,6 +157,42 @@ def test_what_was_read_is_remembered_on_the_node(objects: Objects) -> None:
     assert parts["exporters"]["otlp_http/jaeger"]["sending_queue"]["block_on_overflow"] is False
 
 
+def test_what_waits_is_counted_in_bytes_and_gives_its_disk_back(objects: Objects) -> None:
+    parts = config(objects, "collector")
+    queues = {name: exporter["sending_queue"] for name, exporter in parts["exporters"].items()}
+    assert {queue["sizer"] for queue in queues.values()} == {"bytes"}
+    assert queues["otlp_http/loki"]["queue_size"] == 200_000_000
+    assert queues["otlp_http/jaeger"]["queue_size"] == 50_000_000
+    storage = parts["extensions"]["file_storage"]
+    assert storage["compaction"]["on_rebound"] is True
+    assert storage["compaction"]["directory"] == storage["directory"], "nothing else may be written to"
+    assert parts["receivers"]["otlp"]["protocols"]["http"]["max_request_body_size"] <= 4 << 20
+
+
+def test_lines_wait_for_hours_and_traces_for_minutes(objects: Objects) -> None:
+    parts = config(objects, "collector")
+    waits = {name: exporter["retry_on_failure"]["max_elapsed_time"] for name, exporter in parts["exporters"].items()}
+    assert waits == {"otlp_http/loki": "6h", "otlp_http/jaeger": "10m"}
+    assert parts["receivers"]["file_log"]["retry_on_failure"] == {"enabled": True, "max_elapsed_time": 0}
+
+
+@pytest.mark.parametrize("ingestion, stream", [(1, 1), (4, 1), (20, 5)])
+def test_loki_takes_any_batch_once_it_has_waited(ingestion: int, stream: int) -> None:
+    found = render(logging_ingestion_mb_per_second=ingestion, logging_stream_mb_per_second=stream)
+    batch = config(found, "collector")["exporters"]["otlp_http/loki"]["sending_queue"]["batch"]
+    limits = config(found, "loki")["limits_config"]
+    burst = int(limits["per_stream_rate_limit_burst"].removesuffix("MB"))
+    assert batch["sizer"] == "bytes" and batch["max_size"] < min(burst, limits["ingestion_burst_size_mb"]) << 20
+    assert batch["max_size"] > 2 << 20, "a line has 1 MiB at the most, and its ids beside it; larger is dropped"
+    assert (limits["ingestion_rate_mb"], limits["per_stream_rate_limit"]) == (ingestion, f"{stream}MB")
+
+
+def test_one_program_has_the_limit_of_one_however_loud_it_is(objects: Objects) -> None:
+    limits = config(objects, "loki")["limits_config"]
+    assert limits["per_stream_rate_limit"] == "1MB" and limits["ingestion_rate_mb"] == 4
+    assert limits["shard_streams"] == {"enabled": True, "desired_rate": "1GB"}, "taken all or none, and never in parts"
+
+
 def test_lines_older_than_the_retention_are_deleted_and_refused() -> None:
     loki = config(render(logging_retention_hours=336), "loki")
     assert loki["limits_config"]["retention_period"] == "336h"
