@@ -230,6 +230,13 @@ def test_a_program_that_floods_is_held_back_and_loses_nothing(node: Node) -> Non
     eventually(lambda: node.counted('{job=~".+-service"}', "service") == {("auth",): 1000, ("orders",): 1}, 60)
 
 
+def test_nobody_may_ask_loki_to_forget(node: Node) -> None:
+    url = f"http://127.0.0.1:{node.loki}/loki/api/v1/delete?query=%7Bjob%3D~%22.%2B%22%7D&start=1"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=5)
+    assert refused.value.code == 403
+
+
 def test_an_alert_fires_on_what_it_is_about_and_on_nothing_else(node: Node) -> None:
     rules = yaml.safe_load(render("__logging_rules['rules.yml']"))["groups"][0]["rules"]
     errors, missing = (

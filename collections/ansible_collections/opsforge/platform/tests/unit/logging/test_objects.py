@@ -198,6 +198,7 @@ def test_lines_older_than_the_retention_are_deleted_and_refused() -> None:
     assert loki["limits_config"]["retention_period"] == "336h"
     assert loki["limits_config"]["reject_old_samples_max_age"] == "336h"
     assert loki["compactor"]["retention_enabled"] is True
+    assert loki["limits_config"]["deletion_mode"] == "disabled", "only age deletes"
 
 
 def test_a_changed_configuration_is_a_new_pod_and_a_changed_rule_is_not(objects: Objects) -> None:
