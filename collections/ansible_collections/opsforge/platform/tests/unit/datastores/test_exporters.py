@@ -111,6 +111,16 @@ def test_it_sees_figures_of_postgresql_and_owns_nothing(objects: Objects) -> Non
     assert "PASSWORD_monitoring" in [variable["name"] for variable in container["env"]]
 
 
+def test_a_password_is_neither_logged_nor_shown_as_a_running_statement(objects: Objects) -> None:
+    """The exporter's user may read what others are running."""
+    sql = objects["ConfigMap", "databases"]["data"]["databases.sql"]
+    before, _ = sql.split("\\getenv", 1)
+    assert {"SET log_min_error_statement = panic;", "SET track_activities = off;"} <= {
+        line.partition(" --")[0] for line in before.splitlines()
+    }
+    assert "PASSWORD" not in before
+
+
 def test_a_new_exporter_restarts_no_store(objects: Objects) -> None:
     changed = render(datastores_redis_exporter_image="example.org/other:1")
     assert changed["Deployment", "redis-exporter"] != objects["Deployment", "redis-exporter"]
