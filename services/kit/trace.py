@@ -26,7 +26,8 @@ class Trace:
     def of(cls, request_id: bytes, traceparent: bytes, *, share: float = 0) -> Trace:
         """Continue the caller's trace, or start one. What does not parse is replaced, never echoed.
 
-        `share` is how many of the traces that start here are kept, from 0 to 1; the caller decides on its own.
+        `share` is how many of the traces that start here are kept, from 0 to 1; a caller decides on its own,
+        and callers outside do not get here with one: the entrance takes it off.
         """
         if parent := _TRACEPARENT.match(traceparent):
             trace_id, parent_id, flags = parent[1].decode(), parent[2].decode(), parent[3].decode()

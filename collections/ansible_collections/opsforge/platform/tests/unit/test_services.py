@@ -210,6 +210,15 @@ class TestEnvironment:
         assert ("HTTPRoute", "worker") not in found and ("Service", "worker-preview") not in found
         assert [port["name"] for port in found["Service", "worker"]["spec"]["ports"]] == ["management"]
 
+    def test_a_trace_begins_behind_the_entrance(self, environment: str) -> None:
+        routes = [found for (kind, _), found in rendered(environment).items() if kind == "HTTPRoute"]
+        assert routes
+        for rule in (rule for route in routes for rule in route["spec"]["rules"]):
+            filters = {one["type"]: one for one in rule["filters"]}
+            removed = filters["RequestHeaderModifier"]["requestHeaderModifier"]["remove"]
+            assert set(removed) == {"traceparent", "tracestate"}, "or anybody decides what is exported"
+            assert "URLRewrite" in filters
+
     def test_objectives_are_published(self, environment: str) -> None:
         for name, entry in services(environment).items():
             annotations = rendered(environment)["Service", name]["metadata"].get("annotations", {})
