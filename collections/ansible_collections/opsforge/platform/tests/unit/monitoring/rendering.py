@@ -45,14 +45,19 @@ def find_plugins() -> None:
     package.__file__ = package.__file__ or f"{package.__path__[0]}/__init__.py"
 
 
-def render(**settings: Any) -> Objects:
-    """The role's objects by (kind, name), with these settings over its defaults."""
+def evaluate(expression: str, **settings: Any) -> Any:
+    """What an expression is within the role, with these settings over its defaults."""
     find_plugins()
     loader = DataLoader()
     variables: dict[str, Any] = {**PLATFORM, "ansible_search_path": [str(ROLE)]}
     for name in ("defaults/main.yml", "vars/main.yml"):
         variables |= loader.load_from_file(str(ROLE / name), trusted_as_template=True)
-    objects = Templar(loader, variables | settings).template(trust_as_template("{{ __monitoring_objects }}"))
+    return Templar(loader, variables | settings).template(trust_as_template(expression))
+
+
+def render(**settings: Any) -> Objects:
+    """The role's objects by (kind, name), with these settings over its defaults."""
+    objects = evaluate("{{ __monitoring_objects }}", **settings)
     return {(found["kind"], found["metadata"]["name"]): found for found in objects}
 
 

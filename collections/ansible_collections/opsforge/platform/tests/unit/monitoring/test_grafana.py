@@ -28,7 +28,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._panels import (
     graph,
 )
 
-from .rendering import Objects, render
+from .rendering import Objects, evaluate, render
 
 CHECKOUT = Path(__file__).parents[7]
 SERVICES: dict[str, Any] = yaml.safe_load((CHECKOUT / "group_vars/shared.yml").read_text(encoding="utf-8"))[
@@ -240,6 +240,30 @@ def test_grafana_may_ask_its_stores_only(objects: Objects) -> None:
         "app.kubernetes.io/name": "grafana"
     }
     assert "ipBlock" not in str(policy)
+    dns, prometheus, *stores = policy["egress"]
+    assert dns["ports"] and prometheus["ports"] == [{"port": 9090}]
+    assert [places(rule) for rule in stores] == [("logging", 3100), ("logging", 16686)]
+
+
+def places(rule: dict[str, Any]) -> tuple[str, int]:
+    """The one namespace and the one port that a rule leads to."""
+    (to,), (port,) = rule["to"], rule["ports"]
+    return to["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], port["port"]
+
+
+def test_grafana_is_let_out_to_where_its_stores_are() -> None:
+    settings = {"monitoring_grafana_loki_url": "http://loki-gateway.lines.svc.cluster.local:8080/loki"}
+    settings["monitoring_grafana_jaeger_url"] = ""
+    policy = render(monitoring_grafana_enabled=True, **settings)["NetworkPolicy", "grafana"]["spec"]
+    assert [places(rule) for rule in policy["egress"][2:]] == [("lines", 8080)]
+    assert evaluate("{{ __monitoring_grafana_unreachable }}", **settings) == []
+
+
+@pytest.mark.parametrize("url", ["https://loki.example.org", "http://loki:3100", "http://10.0.0.1:3100", "loki"])
+def test_a_store_that_grafana_is_not_let_out_to_is_refused(url: str) -> None:
+    assert evaluate("{{ __monitoring_grafana_unreachable }}") == []
+    found = evaluate("{{ __monitoring_grafana_unreachable }}", monitoring_grafana_loki_url=url)
+    assert found == ["monitoring_grafana_loki_url"]
 
 
 def sources(found: Objects) -> dict[str, Any]:
