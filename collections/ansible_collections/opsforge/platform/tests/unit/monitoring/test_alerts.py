@@ -25,7 +25,7 @@ PAGES = CHECKOUT / "docs/runbooks"
 INDEX = PAGES / "README.md"
 
 SEVERITIES = {"critical", "warning", "info", "none"}
-# The playbooks of playbooks/runbooks/ that may act on an alert.
+# The names of the runbooks that could act on an alert; they are not part of the collection yet.
 RUNBOOKS = {
     "restart_workload",
     "rollback_release",
