@@ -24,16 +24,11 @@ from payments.reconciliation.service import Reconciler
 from payments.settings import Settings
 
 
-def open_provider(settings: Settings) -> LocalProvider:
-    """Return the provider that the settings name; there is one so far."""
-    return LocalProvider(settings)
-
-
 def create(settings: Settings) -> FastAPI:
     """Build the app; nothing is connected before its lifespan starts."""
     kit_metrics = Metrics(settings)
     metrics = PaymentMetrics(kit_metrics.registry)
-    database, redis, provider = Database(settings), Redis(settings), open_provider(settings)
+    database, redis, provider = Database(settings), Redis(settings), LocalProvider(settings)
     cashier = Cashier(database=database, provider=provider, metrics=metrics, settings=settings)
     relay = Relay(database, redis, kit_metrics, source=settings.service)
     driver = Driver(cashier, seconds=settings.driver_seconds)

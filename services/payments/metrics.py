@@ -11,6 +11,11 @@ class PaymentMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.finished = Counter("payments", "Payments that ended.", ["outcome"], registry=registry)
+        for outcome in (
+            "captured",
+            "failed",
+        ):  # shown as 0 from the start: the first failure must be seen as an increase
+            self.finished.labels(outcome)
         self.captured_cents = Counter(
             "payments_captured_cents", "Amount captured, in hundredths.", ["currency"], registry=registry
         )

@@ -19,6 +19,7 @@ from kit.database import Database
 from payments.book.models import Payment
 from payments.metrics import PaymentMetrics
 from payments.providers import Charge, Provider
+from payments.providers.local import LocalProvider
 from payments.reconciliation.differences import KINDS, Difference, Entry, compare
 from payments.settings import Settings
 
@@ -100,10 +101,9 @@ def _key(charge: Charge) -> UUID | None:
 
 def main(settings: Settings) -> None:
     """`python -m payments reconcile`: one JSON line for each difference, and status 1 when there is one."""
-    from payments.app import open_provider
 
     async def run() -> list[Difference]:
-        database, provider = Database(settings), open_provider(settings)
+        database, provider = Database(settings), LocalProvider(settings)
         try:
             now = datetime.now(UTC)
             return await reconcile(
