@@ -42,6 +42,7 @@ RARE = re.compile(
     "opsforge_backup_.+|prometheus_remote_storage_.+|kubelet_volume_stats_.+|.+:kubelet_volume_stats_available:ratio"
     "|kube_configmap_.+|kube_job_failed|kube_pod_(completion_time|deletion_timestamp|status_unschedulable)"
     "|kube_pod_.*container_status_(.*terminated|waiting)_.+|(jobs|payments)_total|payments_differences"
+    "|.+:kube_service_annotations:down"
 )
 
 # Alerts look back five minutes, are kept up for two more, and what has ended is told a minute later.
