@@ -39,6 +39,19 @@ class Watch:
         """The notifications of this fault's alert."""
         return [one for one in self.heard(status) if is_of(fault, one.labels)]
 
+    def needless(self, fault: Fault) -> list[Notification]:
+        """Pages that are neither of this fault nor of what follows from it: one fault, one page.
+
+        What was on a node that is gone needs no page of its own.
+        """
+        pages = [one for one in self.heard(FIRING) if one.labels.get("severity") == "critical"]
+        return [
+            one
+            for one in pages
+            if not is_of(fault, one.labels)
+            and (one.name not in fault.follows or one.labels.get("node", "") == fault.labels.get("node"))
+        ]
+
     def wait(self, fault: Fault, status: str, seconds: float) -> list[Notification]:
         """The same, as soon as each of its receivers has heard. Raises NotToldError when one has not in this time."""
         deadline = time.monotonic() + seconds

@@ -9,8 +9,9 @@ usual   copies of both that look every 30 s, evaluate every minute and wait 30 s
 
 `<fault>_fires_seconds` counts from the beginning of the fault to the alert's `startsAt`, `<fault>_told_seconds` to the
 notification at the receiver, a stand-in for a pager (benchmarks/_pager.py); `<fault>_ends_seconds` from the mending to
-the word that it is over. `silence_seconds` is how long the dead man's switch lets its listener hope: the longest pause
-between two of its notifications.
+the word that it is over. `<fault>_notifications` should be one for each of the alert's receivers, and
+`<fault>_needless_pages`, of what only follows from the fault, none. `silence_seconds` is how long the dead man's switch
+lets its listener hope: the longest pause between two of its notifications.
 
 Then what it costs: the running stack (CPU, memory, samples per second), and a Prometheus with the platform's rules
 that sees the series of 10 and of 100 services (benchmarks/_cost.py).
@@ -67,6 +68,10 @@ def measure(stage: Stage, pager: Pager, fault: Fault, report: Report) -> None:
         over = watch.wait(fault, RESOLVED, fault.ends_within + (0 if arm == "ours" else 2 * PATIENCE_SECONDS))
         report.sample(arm, f"{fault.name}_ends_seconds", max(one.at for one in over) - mended, "s")
         report.sample(arm, f"{fault.name}_notifications", len(watch.told(fault, FIRING)), "notifications")
+        needless = [one.labels for one in watch.needless(fault)]
+        report.sample(arm, f"{fault.name}_needless_pages", len(needless), "pages")
+        for labels in needless:
+            print(f"{arm}: a page that tells nobody more: {json.dumps(labels)}", file=sys.stderr)
 
 
 def healthy(pager: Pager, entrance_url: str, folder: Path, minutes: float, report: Report) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks._faults import FAULTS, Fault, Stage, enter, prometheus_gone
 from benchmarks._pager import Pager, pager
-from benchmarks._watch import FIRING, RESOLVED, Watch, is_of, moment, pages_to
+from benchmarks._watch import FIRING, RESOLVED, Watch, moment, pages_to
 
 pytestmark = pytest.mark.thorough
 
@@ -45,12 +45,7 @@ def test_who_it_concerns_is_told_once_and_in_time(watched: Watched, fault: Fault
         assert max(moment(one.since) for one in told) - began <= fault.fires_within
     watch.wait(fault, RESOLVED, fault.ends_within)
     assert sorted(one.receiver for one in watch.told(fault, FIRING)) == sorted(fault.receivers)
-    # One fault, one page: what follows from it wakes nobody.
-    pages = [one for one in watch.heard(FIRING) if one.labels.get("severity") == "critical"]
-    others = [one.labels for one in pages if not is_of(fault, one.labels)]
-    assert [labels for labels in others if labels["alertname"] not in fault.follows] == []
-    # What was on a node that is gone needs no page of its own.
-    assert [labels for labels in others if labels.get("node", "") == fault.labels.get("node")] == []
+    assert [one.labels for one in watch.needless(fault)] == []
 
 
 def test_silence_tells_that_nobody_watches(watched: Watched) -> None:

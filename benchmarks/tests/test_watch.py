@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which pages beside a fault's own are counted against it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from benchmarks._faults import SRE, Fault
+from benchmarks._pager import Notification, Pager
+from benchmarks._watch import FIRING, RESOLVED, NotToldError, Watch
+
+NODE_GONE = Fault(
+    "node_gone", "NodeGone", {"node": "one"}, SRE, 1, 1, lambda _: contextlib.nullcontext(0.0), frozenset({"Down"})
+)
+
+
+@dataclass
+class Heard:
+    """A pager that heard this."""
+
+    told: list[Notification] = field(default_factory=list)
+
+    def heard(self) -> list[Notification]:
+        return self.told
+
+    def notifications(self, begin: int) -> list[Notification]:
+        return self.told[begin:]
+
+
+def page(
+    name: str, status: str = FIRING, severity: str = "critical", receiver: str = "sre", **labels: str
+) -> Notification:
+    return Notification(receiver, 0, status, {"alertname": name, "severity": severity, **labels}, "")
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        (page("NodeGone", node="one"), False),
+        (page("NodeGone", node="two"), True),
+        (page("Down", service="auth"), False),
+        (page("Down", service="auth", node="one"), True),
+        (page("Other"), True),
+        (page("Other", severity="warning"), False),
+        (page("Other", status=RESOLVED), False),
+        (page("Other", receiver="deadman"), False),
+        (page("Other", receiver="usual-sre"), False),
+    ],
+)
+def test_one_fault_is_one_page(told: Notification, counted: bool) -> None:
+    heard = Heard([page("Other")])
+    watch = Watch(cast(Pager, heard))
+    heard.told.append(told)
+    assert watch.needless(NODE_GONE) == ([told] if counted else [])
+
+
+def test_who_was_not_told_is_named() -> None:
+    heard = Heard()
+    watch = Watch(cast(Pager, heard), "usual-")
+    heard.told.append(page("NodeGone", node="one"))
+    with pytest.raises(NotToldError, match="usual-sre not told within 0 s that NodeGone is firing"):
+        watch.wait(NODE_GONE, FIRING, 0)
+    heard.told.append(page("NodeGone", receiver="usual-sre", node="one"))
+    assert watch.wait(NODE_GONE, FIRING, 0) == heard.told[1:]
