@@ -23,8 +23,9 @@ from typing import Any
 import yaml
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _slo, _slo_rules
-from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
-from ansible_collections.opsforge.platform.tests.integration.api.control_plane import find_binary, free_ports
+from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_DEFAULTS, Prometheus
+from ansible_collections.opsforge.platform.tests.integration.api.control_plane import free_ports
+from ansible_collections.opsforge.platform.tests.integration.api.prometheus import prometheus
 from benchmarks._faults import Stage
 from benchmarks._report import Report
 
@@ -58,26 +59,28 @@ def of_services(stage: Stage, count: int, report: Report) -> None:
     """A Prometheus alone, with the series of so many services."""
     arm = f"{count}_services"
     with _exposed(_said_by_a_pod(stage)) as exposed:
-        config, rules = _configured(stage, count, exposed)
-        with _prometheus(stage, arm, config, rules) as (process, prometheus):
+        folder, [port] = stage.folder / arm, free_ports(1)
+        folder.mkdir()
+        config, rules = _configured(stage, count, exposed, port)
+        for file, content in rules.items():
+            (folder / file).write_text(content, encoding="utf-8")
+        with prometheus(folder, port, config, "--enable-feature=exemplar-storage") as process:
+            asked = _asked(stage, prometheus_url=f"http://127.0.0.1:{port}")
             time.sleep(WARM_UP_SECONDS)
-            cpu, appended, began = _cpu_seconds(process), prometheus.ask(_SAMPLES) or 0, time.monotonic()
+            cpu, appended, began = _cpu_seconds(process), asked.ask(_SAMPLES) or 0, time.monotonic()
             time.sleep(SECONDS)
             # Prometheus learns its own numbers as it does all others: by its scrapes.
             seconds = time.monotonic() - began
             report.sample(arm, "prometheus_cpu", (_cpu_seconds(process) - cpu) / seconds, "cores")
             report.sample(arm, "prometheus_memory", _resident(process) / 2**20, "MiB")
-            report.sample(
-                arm, "samples_per_second", ((prometheus.ask(_SAMPLES) or 0) - appended) / seconds, "samples/s"
-            )
-            report.sample(arm, "series", prometheus.ask("prometheus_tsdb_head_series") or 0, "series")
-            late = prometheus.ask("sum(prometheus_rule_group_iterations_missed_total) or vector(0)")
+            report.sample(arm, "samples_per_second", ((asked.ask(_SAMPLES) or 0) - appended) / seconds, "samples/s")
+            report.sample(arm, "series", asked.ask("prometheus_tsdb_head_series") or 0, "series")
+            late = asked.ask("sum(prometheus_rule_group_iterations_missed_total) or vector(0)")
             report.sample(arm, "missed_evaluations", late or 0, "evaluations")
 
 
 def _asked(stage: Stage, **options: Any) -> Prometheus:
-    params = {name: spec.get("default") for name, spec in PROMETHEUS_ARGS.items()}
-    return Prometheus.of({**params, **options}, stage.cluster)
+    return Prometheus.of({**PROMETHEUS_DEFAULTS, **options}, stage.cluster)
 
 
 def _said_by_a_pod(stage: Stage) -> str:
@@ -145,7 +148,7 @@ def _exposed(text: str) -> Iterator[str]:
         server.server_close()
 
 
-def _configured(stage: Stage, count: int, exposed: str) -> tuple[dict[str, Any], dict[str, str]]:
+def _configured(stage: Stage, count: int, exposed: str, port: int) -> tuple[dict[str, Any], dict[str, str]]:
     """The platform's configuration with these services as its targets, and its rules with their objectives."""
     found = stage.cluster.get("v1", "ConfigMap", "prometheus", _NAMESPACE)
     if found is None:
@@ -173,7 +176,7 @@ def _configured(stage: Stage, count: int, exposed: str) -> tuple[dict[str, Any],
         "rule_files": ["rules-*.yml"],
         "scrape_configs": [
             {"job_name": "pods", "static_configs": targets},
-            {"job_name": "prometheus", "static_configs": [{"targets": ["SELF"]}]},
+            {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]},
         ],
     }
     rules = {name: text for name, text in found["data"].items() if name.startswith("rules-")}
@@ -181,29 +184,6 @@ def _configured(stage: Stage, count: int, exposed: str) -> tuple[dict[str, Any],
     groups = _slo_rules.groups(_slo.of_services(entries, stage.namespace))
     rules["rules-slo.yml"] = yaml.safe_dump({"groups": groups}, sort_keys=False)
     return config, rules
-
-
-@contextmanager
-def _prometheus(
-    stage: Stage, name: str, config: dict[str, Any], rules: dict[str, str]
-) -> Iterator[tuple[subprocess.Popen[bytes], Prometheus]]:
-    folder = stage.folder / name
-    folder.mkdir()
-    [port] = free_ports(1)
-    text = yaml.safe_dump(config, sort_keys=False).replace("SELF", f"127.0.0.1:{port}")
-    (folder / "prometheus.yml").write_text(text, encoding="utf-8")
-    for file, content in rules.items():
-        (folder / file).write_text(content, encoding="utf-8")
-    words = [str(find_binary("prometheus", "prometheus")), f"--config.file={folder}/prometheus.yml"]
-    words += [f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
-    words += ["--enable-feature=exemplar-storage"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        yield process, _asked(stage, prometheus_url=f"http://127.0.0.1:{port}")
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def _cpu_seconds(process: subprocess.Popen[bytes]) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
+from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_DEFAULTS, Prometheus
 from benchmarks._load import Load
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def refused(site: Site, *words: str, **options: Any) -> None:
 
 
 def prometheus(site: Site) -> Prometheus:
-    return Prometheus.of({name: spec.get("default") for name, spec in PROMETHEUS_ARGS.items()}, site.cluster)
+    return Prometheus.of(PROMETHEUS_DEFAULTS, site.cluster)
 
 
 def test_a_rule_that_prometheus_would_refuse_never_lands(site: Site) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _slots
 from ansible_collections.opsforge.platform.plugins.module_utils._incidents import Desk, Wish
-from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
+from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_DEFAULTS, Prometheus
 from ansible_collections.opsforge.platform.plugins.modules import incident
 from benchmarks import _flaws
 from benchmarks._load import Load
@@ -99,8 +99,7 @@ class Service:
 
     def prometheus(self) -> Prometheus:
         """The one that gates ask."""
-        defaults = {name: spec.get("default") for name, spec in PROMETHEUS_ARGS.items()}
-        return Prometheus.of(defaults, self.site.cluster)
+        return Prometheus.of(PROMETHEUS_DEFAULTS, self.site.cluster)
 
     def url(self, path: str) -> str:
         """Where a path of the service is reached through the entrance."""

@@ -20,15 +20,23 @@ from ansible_collections.opsforge.platform.plugins.module_utils._mask import mas
 LIMIT = 1 << 20  # bytes; one number takes a hundred
 _SHOWN = 200  # characters of what somebody else says
 
-PROMETHEUS_ARGS: dict[str, dict[str, Any]] = {
-    "prometheus_url": {"type": "str"},
-    "prometheus_token": {"type": "str", "no_log": True},
-    "prometheus_ca": {"type": "path"},
-    "prometheus_namespace": {"type": "str", "default": "monitoring"},
-    "prometheus_service": {"type": "str", "default": "prometheus"},
-    "prometheus_port": {"type": "int", "default": 9090},
-    "prometheus_timeout": {"type": "float", "default": 10.0},
-}
+
+def server_args(name: str, namespace: str, port: int) -> dict[str, dict[str, Any]]:
+    """The argument spec of the options, beginning with `name`, that say where such a server is asked."""
+    return {
+        f"{name}_url": {"type": "str"},
+        f"{name}_token": {"type": "str", "no_log": True},
+        f"{name}_ca": {"type": "path"},
+        f"{name}_namespace": {"type": "str", "default": namespace},
+        f"{name}_service": {"type": "str", "default": name},
+        f"{name}_port": {"type": "int", "default": port},
+        f"{name}_timeout": {"type": "float", "default": 10.0},
+    }
+
+
+PROMETHEUS_ARGS = server_args("prometheus", "monitoring", 9090)
+# What a module that was told nothing asks with.
+PROMETHEUS_DEFAULTS = {name: spec.get("default") for name, spec in PROMETHEUS_ARGS.items()}
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,12 @@ from ansible_collections.opsforge.platform.plugins.module_utils._files import re
 from ansible_collections.opsforge.platform.plugins.module_utils._page import page
 from ansible_collections.opsforge.platform.plugins.module_utils._panels import Dashboard
 from ansible_collections.opsforge.platform.plugins.module_utils._plots import Plotter
-from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import Prometheus
+from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import Prometheus, server_args
 from ansible_collections.opsforge.platform.plugins.module_utils._report import Reporter
 from ansible_collections.opsforge.platform.plugins.module_utils._series import Source, Window
 from ansible_collections.opsforge.platform.plugins.module_utils._slo import service_mistakes
 
-LOKI_ARGS: dict[str, dict[str, Any]] = {
-    "loki_url": {"type": "str"},
-    "loki_token": {"type": "str", "no_log": True},
-    "loki_ca": {"type": "path"},
-    "loki_namespace": {"type": "str", "default": "logging"},
-    "loki_service": {"type": "str", "default": "loki"},
-    "loki_port": {"type": "int", "default": 3100},
-    "loki_timeout": {"type": "float", "default": 10.0},
-}
+LOKI_ARGS = server_args("loki", "logging", 3100)
 PANELS_MAX = 1500  # a tenth of a second and 20 kilobytes each
 _LIMIT = 8 << 20  # bytes of one answer: a hundred series of 241 moments take one and a half million
 

@@ -36,6 +36,13 @@ def find_binary(component: str, name: str) -> Path:
     )
 
 
+def run_tool(component: str, name: str, *words: str | Path) -> str:
+    """Run a program of the mirror's, and return what it prints; fails with its words if it does."""
+    done = subprocess.run([find_binary(component, name), *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
 def find_file(artifact: str, name: str) -> Path:
     """Find a file that is no program in the mirror's file tree, newest version first. Raises FileNotFoundError."""
     cache = Path(os.environ.get("OPSFORGE_CACHE", "~/.cache/opsforge")).expanduser()

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from .control_plane import find_binary, free_ports
+from .control_plane import free_ports
+from .prometheus import launch, promtool
 
 NAMESPACE = "apps"
 SECONDS = 2 * 3600
@@ -274,26 +275,14 @@ class Memory:
         self._process: subprocess.Popen[bytes] | None = None
         samples = folder / "samples.txt"
         samples.write_text(past.text(begin))
-        _promtool("tsdb", "create-blocks-from", "openmetrics", "-q", samples, folder / "data")
+        promtool("tsdb", "create-blocks-from", "openmetrics", "-q", samples, folder / "data")
         (folder / "prometheus.yml").write_text("{}")
         self._record(rules)
         self.start()
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    find_binary("prometheus", "prometheus"),
-                    f"--config.file={self.folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={self.folder / 'data'}",
-                    "--storage.tsdb.retention.time=100y",
-                    f"--web.listen-address=127.0.0.1:{self.port}",
-                    "--log.level=error",
-                ],
-                stdout=log,
-                stderr=log,
-            )
+        self._process = launch(self.folder, self.port, "--storage.tsdb.retention.time=100y", "--log.level=error")
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -321,7 +310,7 @@ class Memory:
         times = ("--start", str(self.begin), "--end", str(self.begin + SECONDS), "--eval-interval", f"{STEP}s")
         for _ in range(DEPTH if copies else 0):
             self.start()
-            _promtool(
+            promtool(
                 "tsdb",
                 "create-blocks-from",
                 "rules",
@@ -333,10 +322,6 @@ class Memory:
                 *copies,
             )
             self.stop()
-
-
-def _promtool(*words: str | Path) -> None:
-    subprocess.run([find_binary("prometheus", "promtool"), *words], check=True, capture_output=True)
 
 
 def _recording(path: Path) -> dict[str, Any]:

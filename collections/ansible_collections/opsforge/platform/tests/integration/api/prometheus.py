@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .control_plane import find_binary
+from .control_plane import find_binary, run_tool
 
 PATIENCE = 60  # seconds
+
+
+def promtool(*words: str | Path) -> str:
+    """Run promtool; fails with its words if it does."""
+    return run_tool("prometheus", "promtool", *words)
 
 
 class Asked:
@@ -29,7 +33,7 @@ class Asked:
     def number(self, query: str) -> float | None:
         """The one number that it answers with; None if it has none, or is not up."""
         found = self._get("query", query=query)
-        return float(found["result"][0]["value"][1]) if found and found["result"] else None
+        return float(found["result"][0]["value"][1]) if found and len(found["result"]) == 1 else None
 
     def firing(self) -> set[str]:
         """The names of the alerts that fire."""
@@ -45,38 +49,35 @@ class Asked:
             return None
 
 
-@contextmanager
-def prometheus(
-    folder: Path, port: int, config: Mapping[str, Any], *words: str, within: Sequence[str] = ()
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run one with this configuration and these further options, its data in `folder`/data.
+def launch(
+    folder: Path, port: int, *words: str, host: str = "127.0.0.1", within: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """Start one on the `prometheus.yml` of a folder, which has its data and its log too, with these further options.
 
     `within` is a command that becomes the one that follows it.
     """
-    folder.mkdir(exist_ok=True)
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
     command = [
         *within,
         str(find_binary("prometheus", "prometheus")),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
+        f"--web.listen-address={host}:{port}",
         *words,
     ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+@contextmanager
+def prometheus(
+    folder: Path, port: int, config: Mapping[str, Any], *words: str, within: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Have one run with this configuration; so launch()."""
+    folder.mkdir(exist_ok=True)
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(dict(config)), encoding="utf-8")
+    process = launch(folder, port, *words, within=within)
     try:
         yield process
     finally:
         process.kill()
         process.wait()
-
-
-def eventually(what: Callable[[], Any], hope: str) -> Any:
-    """Ask until the answer is true, and return it; fails with the hope that did not come true."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if found := what():
-            return found
-        time.sleep(0.1)  # it starts, scrapes, evaluates and sends
-    raise AssertionError(f"not within {PATIENCE} s: {hope}")

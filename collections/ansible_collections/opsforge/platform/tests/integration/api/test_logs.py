@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
 import re
@@ -12,9 +11,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import yaml
@@ -23,14 +22,13 @@ from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 from .control_plane import find_binary, free_ports
+from .patience import eventually
 
 ROLE = Path(__file__).parents[3] / "roles/logging"
 PLATFORM = {"platform_pod_cidr": "10.244.0.0/16", "platform_namespace": "apps", "platform_name": "test"}
 PLATFORM |= {"platform_environment": "local", "platform_kubeconfig": "", "platform_cache_dir": ""}
 UID = "8b1ab1a4-5b3e-4c39-9b35-6c2b1c5f000"
 REQUEST = {"level": "info", "request_id": "r1", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "event": "request"}
-
-T = TypeVar("T")
 
 
 def render(name: str) -> str:
@@ -41,17 +39,6 @@ def render(name: str) -> str:
     for file in ("defaults/main.yml", "vars/main.yml"):
         variables |= loader.load_from_file(str(ROLE / file), trusted_as_template=True)
     return str(Templar(loader, variables | PLATFORM).template(trust_as_template("{{ " + name + " }}")))
-
-
-def eventually(look: Callable[[], T], seconds: float = 40) -> T:
-    """Look again until something true is seen, also while nobody answers. Fails after that many seconds."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            if seen := look():
-                return seen
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.2)
 
 
 class Node:
@@ -215,7 +202,7 @@ def test_what_waits_is_bounded_by_its_size_and_none_of_it_is_lost(node: Node) ->
     node.write(auth, *[{"level": "info", "number": number, "text": "x" * 1000} for number in range(6000)])
     node.start("collector")
     eventually(lambda: node.accepted() >= 1000)
-    time.sleep(5)
+    time.sleep(5)  # nothing tells that it does not read on: without a bound it has read all in a second
     assert node.accepted() < 3000, "what does not fit waits in its file"
     node.start("loki")
     eventually(lambda: node.counted('{job="auth-service"}', "job") == {("auth-service",): 6000}, 60)

@@ -11,8 +11,6 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +26,8 @@ from ansible_collections.opsforge.platform.plugins.module_utils._decisions impor
 from ansible_collections.opsforge.platform.plugins.module_utils._gate import Gate, Options
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import Prometheus
 
-from .control_plane import find_binary, free_ports
+from .control_plane import free_ports
+from .prometheus import Asked, launch
 
 Object = dict[str, Any]
 RunModule = Callable[..., Object]
@@ -93,6 +92,7 @@ class RealPrometheus:
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
+        self.asked = Asked(self.port)
         self.process = self._start()
 
     def _serve(self, app: App) -> http.server.ThreadingHTTPServer:
@@ -122,18 +122,7 @@ class RealPrometheus:
         pause = f"{SCRAPE * 1000:.0f}ms"
         config = {"global": {"scrape_interval": pause, "scrape_timeout": pause}, "scrape_configs": jobs}
         (self._folder / "prometheus.yml").write_text(json.dumps(config))
-        with (self._folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [
-                    find_binary("prometheus", "prometheus"),
-                    f"--config.file={self._folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={self._folder / 'data'}",
-                    f"--web.listen-address=0.0.0.0:{self.port}",
-                    "--log.level=error",
-                ],
-                stdout=log,
-                stderr=log,
-            )
+        return launch(self._folder, self.port, "--log.level=error", host="0.0.0.0")
 
     def stop(self) -> None:
         self.process.kill()
@@ -142,20 +131,10 @@ class RealPrometheus:
             server.shutdown()
             server.server_close()
 
-    def number(self, query: str) -> float | None:
-        """The one number that it answers with; None if it has none, or is not up yet."""
-        url = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                result = json.load(answer)["data"]["result"]
-        except OSError:
-            return None
-        return float(result[0]["value"][1]) if len(result) == 1 else None
-
     def wait(self, query: str, enough: Callable[[float], bool]) -> None:
         """Ask until the number is as it should be."""
         deadline = time.monotonic() + PATIENCE
-        while (found := self.number(query)) is None or not enough(found):
+        while (found := self.asked.number(query)) is None or not enough(found):
             assert self.process.poll() is None, (self._folder / "log").read_text()
             assert time.monotonic() < deadline, f"{query} is {found} after {PATIENCE} s"
             time.sleep(SCRAPE / 2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._client import C
 from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import Objects, render
 
 from .control_plane import ControlPlane, find_binary, free_ports
+from .patience import eventually
 
 NAME = "kube-state-metrics-records"
 PATIENCE = 60  # seconds
@@ -87,9 +87,7 @@ def test_records_are_shown_and_nothing_else_is_seen(
     )
 
     with kube_state_metrics(objects, kubeconfig) as shown:
-        deadline = time.monotonic() + PATIENCE
-        while open_ not in (found := shown()) and time.monotonic() < deadline:
-            time.sleep(0.1)  # it starts and lists
+        found = eventually(lambda: text if open_ in (text := shown()) else "", PATIENCE, open_)
     (line,) = [line for line in found.splitlines() if line.startswith(open_)]
     assert 'label_opsforge_dev_incident_state="open"' in line
     assert f"kube_configmap_created{{{label}}}" in found

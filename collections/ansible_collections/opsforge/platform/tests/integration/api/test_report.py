@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ import yaml
 
 from ansible_collections.opsforge.platform.plugins.module_utils._dashboards import dashboards
 from ansible_collections.opsforge.platform.plugins.module_utils._panels import LOKI
-from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_ARGS, Prometheus
+from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import PROMETHEUS_DEFAULTS, Prometheus
 from ansible_collections.opsforge.platform.plugins.module_utils._series import SERIES_LIMIT, Source, Window
 
 from .browser import Browser
-from .control_plane import find_binary
 from .past import MOVED, NAMESPACE, SECONDS, Memory, shop
+from .prometheus import promtool
 
 Object = dict[str, Any]
 RunModule = Callable[..., Object]
@@ -90,13 +89,11 @@ def test_every_query_is_promql(tmp_path: Path) -> None:
     rules = [{"record": f"query:{at}", "expr": expr} for at, expr in enumerate(sorted(queries))]
     path = tmp_path / "queries.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
-    command: list[Any] = [find_binary("prometheus", "promtool"), "check", "rules", path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool("check", "rules", path)
 
 
 def test_every_answer_has_the_labels_that_its_legend_names(memory: Memory) -> None:
-    params = {name: spec.get("default") for name, spec in PROMETHEUS_ARGS.items()} | {"prometheus_url": memory.url}
+    params = PROMETHEUS_DEFAULTS | {"prometheus_url": memory.url}
     source = Source(Prometheus.of(params, None))  # type: ignore[arg-type]
     window = Window.of(1, END)
     seen = 0
@@ -113,7 +110,7 @@ def test_every_answer_has_the_labels_that_its_legend_names(memory: Memory) -> No
 
 
 def test_it_is_told_when_prometheus_leaves_series_out(memory: Memory) -> None:
-    params = {name: spec.get("default") for name, spec in PROMETHEUS_ARGS.items()} | {"prometheus_url": memory.url}
+    params = PROMETHEUS_DEFAULTS | {"prometheus_url": memory.url}
     source = Source(Prometheus.of(params, None, limit=8 << 20))  # type: ignore[arg-type]
     window, every = Window.of(1, END), '{__name__=~".+"}'
     count = len(source.at(every, END, limit=None).series)

@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.opsforge.platform.plugins.module_utils._receivers import CATEGORIES
 from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import render
 
-from .control_plane import find_binary, free_ports
+from .control_plane import find_binary, free_ports, run_tool
 
 _START_SECONDS = 30
 
@@ -34,10 +34,7 @@ def configuration(folder: Path, **settings: Any) -> Path:
 
 def amtool(*words: str | Path) -> str:
     """Run amtool; fails with its words if it does."""
-    command = [find_binary("alertmanager", "amtool"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
+    return run_tool("alertmanager", "amtool", *words)
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from .control_plane import find_binary
+from .prometheus import promtool
 
 FILES = Path(__file__).parents[3] / "roles/monitoring/files"
-
-
-def promtool(*words: str | Path) -> None:
-    """Run promtool; fails with its words if it does."""
-    command = [find_binary("prometheus", "promtool"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("path", sorted((FILES / "tests").glob("*.yml")), ids=lambda path: path.stem)

@@ -11,7 +11,7 @@ import yaml
 
 from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import render
 
-from .test_rules import promtool
+from .prometheus import promtool
 
 Object = dict[str, Any]
 
