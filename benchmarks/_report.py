@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RESULTS = CHECKOUT / "benchmarks" / "results"
@@ -122,6 +123,13 @@ class Report:
         """The samples so far; empty for an arm that did not run."""
         known = self.arms.get(arm, {}).get(figure)
         return list(known.samples) if known else []
+
+    def add(self, known: Mapping[str, Any]) -> None:
+        """Have the samples of an earlier run's document, too, for what takes longer than one sitting."""
+        for arm, figures in known["samples"].items():
+            for name, values in figures.items():
+                for value in values:
+                    self.sample(arm, name, value, known["arms"][arm][name]["unit"])
 
     def skip(self, arm: str, why: str) -> None:
         """Say why an arm did not run; its keys in the summary are null."""

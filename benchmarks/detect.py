@@ -33,7 +33,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks._report import CHECKOUT, Report, bootstrap_ratio, median
+from benchmarks._report import CHECKOUT, RESULTS, Report, bootstrap_ratio, median
 
 sys.path.insert(0, str(CHECKOUT / "collections"))
 
@@ -56,22 +56,25 @@ PAUSE_SECONDS = 30
 
 
 def measure(stage: Stage, pager: Pager, fault: Fault, report: Report) -> None:
-    """Break it, see who is told of it, mend it, see that it is over."""
+    """Break it, see who is told of it, mend it, see that it is over. A fault that was cut short counts not at all."""
     watches = {arm: Watch(pager, prefix) for arm, prefix in ARMS.items()}
+    found: list[tuple[str, str, float, str]] = []
     with fault.inject(stage) as began:
         for arm, watch in watches.items():
             told = watch.wait(fault, FIRING, fault.fires_within + (0 if arm == "ours" else PATIENCE_SECONDS))
-            report.sample(arm, f"{fault.name}_fires_seconds", min(moment(one.since) for one in told) - began, "s")
-            report.sample(arm, f"{fault.name}_told_seconds", max(one.at for one in told) - began, "s")
+            found.append((arm, "fires_seconds", min(moment(one.since) for one in told) - began, "s"))
+            found.append((arm, "told_seconds", max(one.at for one in told) - began, "s"))
     mended = time.time()
     for arm, watch in watches.items():
         over = watch.wait(fault, RESOLVED, fault.ends_within + (0 if arm == "ours" else 2 * PATIENCE_SECONDS))
-        report.sample(arm, f"{fault.name}_ends_seconds", max(one.at for one in over) - mended, "s")
-        report.sample(arm, f"{fault.name}_notifications", len(watch.told(fault, FIRING)), "notifications")
         needless = [one.labels for one in watch.needless(fault)]
-        report.sample(arm, f"{fault.name}_needless_pages", len(needless), "pages")
+        found.append((arm, "ends_seconds", max(one.at for one in over) - mended, "s"))
+        found.append((arm, "notifications", len(watch.told(fault, FIRING)), "notifications"))
+        found.append((arm, "needless_pages", len(needless), "pages"))
         for labels in needless:
             print(f"{arm}: a page that tells nobody more: {json.dumps(labels)}", file=sys.stderr)
+    for arm, figure, value, unit in found:
+        report.sample(arm, f"{fault.name}_{figure}", value, unit)
 
 
 def healthy(pager: Pager, entrance_url: str, folder: Path, minutes: float, report: Report) -> None:
@@ -108,6 +111,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--platform", default=os.environ.get("OPSFORGE_PLATFORM", "opsforge"))
     parser.add_argument("--rounds", type=int, default=3, help="how often each fault is made, 0: only the cost")
     parser.add_argument("--only", nargs="+", choices=[fault.name for fault in FAULTS], help="these faults, no others")
+    parser.add_argument("--add", action="store_true", help="to the results that there are")
     parser.add_argument("--healthy", type=float, default=0, metavar="MINUTES", help="watch a healthy platform instead")
     chosen = parser.parse_args()
     chosen.faults = [fault for fault in FAULTS if not chosen.only or fault.name in chosen.only]
@@ -145,6 +149,8 @@ def main() -> None:
     report = Report("detect_healthy" if chosen.healthy else "detect")
     stop: Callable[..., None] = lambda *_: sys.exit("detect: told to stop")  # noqa: E731
     signal.signal(signal.SIGTERM, stop)
+    if chosen.add:
+        report.add(json.loads((RESULTS / f"{report.name}.json").read_text(encoding="utf-8")))
     try:
         run(chosen, report)
     except (

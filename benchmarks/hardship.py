@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -36,7 +36,7 @@ from typing import Any
 
 from benchmarks._load import Request, lateness
 from benchmarks._moves import BenchmarkError, Move, see
-from benchmarks._report import CHECKOUT, RESULTS, Figure, Report
+from benchmarks._report import CHECKOUT, RESULTS, Report
 from benchmarks.switch import (
     LATE_SECONDS_MAX,
     LOAD_SECONDS,
@@ -107,12 +107,9 @@ class Hardships(Report):
         """The form that every benchmark shares, and the losses."""
         return {**super().document(), "losses": self.losses}
 
-    def add(self, path: Path) -> None:
-        """Have the samples of an earlier run, too."""
-        known = json.loads(path.read_text(encoding="utf-8"))
-        for arm, figures in known["samples"].items():
-            units = known["arms"][arm]
-            self.arms[arm] = {name: Figure(units[name]["unit"], list(values)) for name, values in figures.items()}
+    def add(self, known: Mapping[str, Any]) -> None:
+        """Have what an earlier run found, too."""
+        super().add(known)
         self.losses += known["losses"]
 
 
@@ -365,7 +362,7 @@ def main() -> None:
     try:
         chosen = options()
         if chosen.add:
-            report.add(chosen.results / f"{report.name}.json")
+            report.add(json.loads((chosen.results / f"{report.name}.json").read_text(encoding="utf-8")))
         run(chosen, report)
     except (BenchmarkError, NoEntrance, PlatformError, subprocess.SubprocessError) as error:
         sys.exit(f"hardship: {error}")

@@ -1,49 +1,47 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The benchmark of detection tells the arms apart, and keeps what it measured when it ends early."""
+"""The benchmark of detection keeps what it measured when it ends early, and nothing half measured."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from dataclasses import dataclass, field
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from benchmarks import detect
-from benchmarks._faults import FAULTS
-from benchmarks._pager import Notification
+from benchmarks._faults import FAULTS, Stage
+from benchmarks._pager import Notification, Pager
 from benchmarks._report import Report
-from benchmarks._watch import FIRING, NotToldError, Watch
+from benchmarks._watch import FIRING, NotToldError
 
 OOM = next(fault for fault in FAULTS if fault.name == "oom_kill")
 
 
-@dataclass
-class Heard:
-    """A pager that has heard this."""
-
-    found: list[Notification] = field(default_factory=list)
+class Silent:
+    """A pager that hears of the fault and not of its end."""
 
     def heard(self) -> list[Notification]:
-        return self.found
+        return []
 
     def notifications(self, begin: int) -> list[Notification]:
-        return self.found[begin:]
+        labels = {"alertname": OOM.alert, **OOM.labels}
+        receivers = [f"{prefix}{name}" for prefix in detect.ARMS.values() for name in OOM.receivers]
+        return [Notification(name, 1.0, FIRING, labels, "1970-01-01T00:00:00Z") for name in receivers]
 
 
-def told(receiver: str) -> Notification:
-    return Notification(receiver, 1.0, FIRING, {"alertname": OOM.alert, **OOM.labels}, "2026-01-01T00:00:00Z")
+def test_a_fault_that_was_cut_short_counts_not_at_all() -> None:
+    fault = replace(OOM, ends_within=0, inject=lambda _: contextlib.nullcontext(0.0))
+    report = Report("detect")
+    with pytest.raises(NotToldError, match="resolved"):
+        detect.measure(cast(Stage, None), cast(Pager, Silent()), fault, report)
+    assert report.arms == {}
 
 
-def test_each_arm_has_its_own_receivers_and_the_dead_man_is_nobodys() -> None:
-    pager = Heard([told("api")])
-    ours, theirs = Watch(pager), Watch(pager, "usual-")  # type: ignore[arg-type]
-    pager.found += [told("usual-api"), told("api"), told("deadman"), told("usual-deadman"), told("sre")]
-    assert [one.receiver for one in ours.told(OOM, FIRING)] == ["api", "sre"]
-    assert [one.receiver for one in theirs.told(OOM, FIRING)] == ["usual-api"]
-
-
-def test_what_was_measured_before_nobody_was_told_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_measured_before_nobody_was_told_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kept: list[Report] = []
 
     def run(_: argparse.Namespace, report: Report) -> None:
@@ -53,8 +51,13 @@ def test_what_was_measured_before_nobody_was_told_is_kept(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(detect, "run", run)
     monkeypatch.setattr(Report, "finish", lambda self: kept.append(self))
-    monkeypatch.setattr(sys, "argv", ["detect", "--only", "oom_kill"])
+    monkeypatch.setattr(detect, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["detect", "--only", "oom_kill", "--add"])
+    earlier = Report("detect")
+    earlier.sample("ours", "crash_loop_told_seconds", 7.0, "s")
+    earlier.write(tmp_path)
     with pytest.raises(SystemExit, match="nobody told"):
         detect.main()
     (report,) = kept
+    assert report.samples("ours", "crash_loop_told_seconds") == [7.0]
     assert report.summary["ratio_vs_usual_settings"] == 20 and report.skipped == {"rest": "nobody told"}

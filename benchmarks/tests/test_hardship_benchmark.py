@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_runs_add_up(tmp_path: Path) -> None:
     first = hardship.Hardships("hardship")
     hardship.record_moves(first, MOVES, REQUESTS)
     both = hardship.Hardships("hardship")
-    both.add(first.write(tmp_path))
+    both.add(json.loads(first.write(tmp_path).read_text()))
     hardship.record_moves(both, MOVES, REQUESTS)
     hardship.summarize(both)
     assert (both.summary["switches"], both.summary["requests"], both.summary["lost"]) == (2, 8, 2)

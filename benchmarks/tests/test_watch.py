@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which pages beside a fault's own are counted against it."""
+"""Who is told of a fault, and which pages beside its own are counted against it."""
 
 from __future__ import annotations
 
@@ -56,6 +56,15 @@ def test_one_fault_is_one_page(told: Notification, counted: bool) -> None:
     watch = Watch(cast(Pager, heard))
     heard.told.append(told)
     assert watch.needless(NODE_GONE) == ([told] if counted else [])
+
+
+def test_each_alertmanager_has_its_own_receivers_and_the_dead_man_is_nobodys() -> None:
+    heard = Heard()
+    ours, theirs = Watch(cast(Pager, heard)), Watch(cast(Pager, heard), "usual-")
+    receivers = ["usual-api", "api", "deadman", "usual-deadman", "sre"]
+    heard.told += [page("NodeGone", receiver=name, node="one") for name in receivers]
+    assert [one.receiver for one in ours.told(NODE_GONE, FIRING)] == ["api", "sre"]
+    assert [one.receiver for one in theirs.told(NODE_GONE, FIRING)] == ["usual-api"]
 
 
 def test_who_was_not_told_is_named() -> None:
