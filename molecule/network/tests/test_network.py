@@ -101,6 +101,11 @@ def test_every_node_is_ready(site: Site) -> None:
         assert conditions["Ready"] == "True", node["metadata"]["name"]
 
 
+def test_names_are_still_found_when_a_node_is_gone(site: Site) -> None:
+    pods = site.cluster.list("v1", "Pod", "kube-system", {"k8s-app": "kube-dns"})
+    assert len({pod["spec"]["nodeName"] for pod in pods if not pod["metadata"].get("deletionTimestamp")}) >= 2
+
+
 def test_policy_lets_through_whom_it_names_and_nobody_else(talk: Talk) -> None:
     """Both reach the server by name across nodes; once a policy names one of them, only that one does."""
     assert talk.probe("reached", role="friend") == "reached"
