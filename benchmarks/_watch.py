@@ -26,13 +26,14 @@ class Watch:
         self._prefix = prefix
         self._receivers = {f"{prefix}{name}" for name in RECEIVERS if name != DEADMAN}
         self._begin = len(pager.heard())
+        self._since = time.time()
 
     def heard(self, status: str) -> list[Notification]:
-        """All notifications of a status, but for those that the dead man's switch hopes by."""
+        """All notifications of a status, but for the dead man's, and for those of alerts that began before."""
         return [
             one
             for one in self._pager.notifications(self._begin)
-            if one.status == status and one.receiver in self._receivers
+            if one.status == status and one.receiver in self._receivers and moment(one.since) >= self._since
         ]
 
     def told(self, fault: Fault, status: str) -> list[Notification]:

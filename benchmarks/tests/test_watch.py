@@ -17,6 +17,8 @@ NODE_GONE = Fault(
     "node_gone", "NodeGone", {"node": "one"}, SRE, 1, 1, lambda _: contextlib.nullcontext(0.0), frozenset({"Down"})
 )
 
+LATER, EARLIER = "9999-01-01T00:00:00Z", "2026-01-01T00:00:00Z"
+
 
 @dataclass
 class Heard:
@@ -32,9 +34,14 @@ class Heard:
 
 
 def page(
-    name: str, status: str = FIRING, severity: str = "critical", receiver: str = "sre", **labels: str
+    name: str,
+    status: str = FIRING,
+    severity: str = "critical",
+    receiver: str = "sre",
+    since: str = LATER,
+    **labels: str,
 ) -> Notification:
-    return Notification(receiver, 0, status, {"alertname": name, "severity": severity, **labels}, "")
+    return Notification(receiver, 0, status, {"alertname": name, "severity": severity, **labels}, since)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +56,7 @@ def page(
         (page("Other", status=RESOLVED), False),
         (page("Other", receiver="deadman"), False),
         (page("Other", receiver="usual-sre"), False),
+        (page("Other", since=EARLIER), False),
     ],
 )
 def test_one_fault_is_one_page(told: Notification, counted: bool) -> None:
@@ -65,6 +73,13 @@ def test_each_alertmanager_has_its_own_receivers_and_the_dead_man_is_nobodys() -
     heard.told += [page("NodeGone", receiver=name, node="one") for name in receivers]
     assert [one.receiver for one in ours.told(NODE_GONE, FIRING)] == ["api", "sre"]
     assert [one.receiver for one in theirs.told(NODE_GONE, FIRING)] == ["usual-api"]
+
+
+def test_the_end_of_an_earlier_alert_is_not_the_end_of_this_one() -> None:
+    heard = Heard()
+    watch = Watch(cast(Pager, heard))
+    heard.told.append(page("NodeGone", RESOLVED, since=EARLIER, node="one"))
+    assert watch.told(NODE_GONE, RESOLVED) == []
 
 
 def test_who_was_not_told_is_named() -> None:
