@@ -1,5 +1,7 @@
 # Each line is what a person could type. OPSFORGE_PLATFORM=name keeps a second platform apart.
 PLAY = .venv/bin/ansible-playbook
+# Tests that share nothing but the machine; each worker has servers of its own.
+SIDE_BY_SIDE = pytest -n auto --maxprocesses 4
 COLLECTION = collections/ansible_collections/opsforge/platform
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -19,14 +21,14 @@ lint: .venv/ready
 	cd $(COLLECTION) && antsibull-changelog lint
 
 unit: .venv/ready
-	pytest -m "not api and not services and not site"
+	$(SIDE_BY_SIDE) -m "not api and not services and not site"
 
 # The tiers below take their programs from the mirror that `make site` filled.
 api: .venv/ready
-	$(PLAY) playbooks/prepare_tests.yml && pytest -m api
+	$(PLAY) playbooks/prepare_tests.yml && $(SIDE_BY_SIDE) -m api
 
 services: .venv/ready
-	$(PLAY) playbooks/prepare_tests.yml && pytest -m services
+	$(PLAY) playbooks/prepare_tests.yml && $(SIDE_BY_SIDE) -m services
 
 scenarios: .venv/ready
 	molecule test --all
