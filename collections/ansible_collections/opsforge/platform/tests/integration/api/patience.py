@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import urllib.error
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ def eventually(look: Callable[[], T], seconds: float = 40, hope: str = "what is 
     """Look again until something true is seen, also while nobody answers. Fails after that many seconds."""
     deadline = time.monotonic() + seconds
     while True:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             if seen := look():
                 return seen
         assert time.monotonic() < deadline, f"not within {seconds} s: {hope}"
