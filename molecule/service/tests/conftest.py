@@ -152,6 +152,6 @@ def spoil(flaw: Flaw) -> Spoil:
 
 @pytest.fixture
 def people(catalog: Service, tmp_path: Path) -> Iterator[Load]:
-    """People who look at the list, 100 times a second."""
-    with Load(catalog.url("/products?limit=5"), 100, 500, tmp_path / "load") as load:
+    """People who look at the list, 30 times a second: a slot is to be judged, not to be overloaded."""
+    with Load(catalog.url("/products?limit=5"), 30, 500, tmp_path / "load") as load:
         yield load
