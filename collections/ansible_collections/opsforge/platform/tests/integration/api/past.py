@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import yaml
 
 from .control_plane import free_ports
+from .patience import eventually
 from .prometheus import launch, promtool
 
 NAMESPACE = "apps"
@@ -26,7 +26,6 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 # Traffic of `catalog` came to the slot green after this many seconds.
 MOVED = 4500
 DEPTH = 4  # rules that read rules that read rules
-PATIENCE = 30  # seconds
 # In this time nothing was scraped.
 GAP = (1800, 2700)
 
@@ -283,14 +282,12 @@ class Memory:
     def start(self) -> None:
         """Start, and wait until it answers."""
         self._process = launch(self.folder, self.port, "--storage.tsdb.retention.time=100y", "--log.level=error")
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1):
-                    return
-            except OSError:
-                assert self._process.poll() is None and time.monotonic() < deadline, (self.folder / "log").read_text()
-                time.sleep(0.05)
+        eventually(self._is_ready, hope="Prometheus answers")
+
+    def _is_ready(self) -> bool:
+        assert self._process and self._process.poll() is None, (self.folder / "log").read_text()
+        with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1):
+            return True
 
     def stop(self) -> None:
         """Kill it; what it has on disk stays."""

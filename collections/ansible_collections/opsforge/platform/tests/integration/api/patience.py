@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], seconds: float = 40, hope: str = "what is looked for") -> T:
+def eventually(look: Callable[[], T], seconds: float = 60, hope: str = "what is looked for") -> T:
     """Look again until something true is seen, also while nobody answers. Fails after that many seconds."""
     deadline = time.monotonic() + seconds
     while True:

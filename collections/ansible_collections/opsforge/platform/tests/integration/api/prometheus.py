@@ -16,8 +16,6 @@ import yaml
 
 from .control_plane import find_binary, run_tool
 
-PATIENCE = 60  # seconds
-
 
 def promtool(*words: str | Path) -> str:
     """Run promtool; fails with its words if it does."""

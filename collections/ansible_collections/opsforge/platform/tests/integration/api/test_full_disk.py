@@ -11,7 +11,7 @@ import pytest
 
 from .control_plane import free_ports
 from .patience import eventually
-from .prometheus import PATIENCE, Asked, prometheus
+from .prometheus import Asked, prometheus
 
 RULES = Path(__file__).parents[3] / "roles/monitoring/files/rules/alerts_monitoring.yml"
 # Prometheus sets 128 MiB aside at once for what it maps.
@@ -38,20 +38,20 @@ def test_a_full_disk_loses_what_it_kept_out_and_says_so(tmp_path: Path) -> None:
     with prometheus(tmp_path, port, config, within=mount) as process:
         asked = Asked(port)
         filling = Path(f"/proc/{process.pid}/root{data}/filling")
-        eventually(lambda: (asked.number("count_over_time(up[10m])") or 0) > 5, PATIENCE, "it scrapes")
-        eventually(lambda: "Watchdog" in asked.firing(), PATIENCE, "the dead man's switch is heard")
+        eventually(lambda: (asked.number("count_over_time(up[10m])") or 0) > 5, hope="it scrapes")
+        eventually(lambda: "Watchdog" in asked.firing(), hope="the dead man's switch is heard")
 
         with filling.open("wb") as file, pytest.raises(OSError, match="No space left"):
             while True:
                 file.write(bytes(2**20))
                 file.flush()
         kept = f"count_over_time(up[10m] @ {time.time():.3f})"
-        eventually(lambda: "Watchdog" not in asked.firing(), PATIENCE, "the dead man's switch falls silent")
+        eventually(lambda: "Watchdog" not in asked.firing(), hope="the dead man's switch falls silent")
         before = asked.number(kept)
         assert before and before > 5, "what it has is answered"
         assert "no space left on device" in (tmp_path / "log").read_text(encoding="utf-8")
 
         filling.unlink()
-        eventually(lambda: "Watchdog" in asked.firing(), PATIENCE, "it goes on by itself")
-        eventually(lambda: "PrometheusStorageFailing" in asked.firing(), PATIENCE, "the loss is told")
+        eventually(lambda: "Watchdog" in asked.firing(), hope="it goes on by itself")
+        eventually(lambda: "PrometheusStorageFailing" in asked.firing(), hope="the loss is told")
         assert asked.number(kept) == before, "nothing else was lost"

@@ -27,6 +27,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._gate import Gat
 from ansible_collections.opsforge.platform.plugins.module_utils._prometheus import Prometheus
 
 from .control_plane import free_ports
+from .patience import eventually
 from .prometheus import Asked, launch
 
 Object = dict[str, Any]
@@ -133,11 +134,13 @@ class RealPrometheus:
 
     def wait(self, query: str, enough: Callable[[float], bool]) -> None:
         """Ask until the number is as it should be."""
-        deadline = time.monotonic() + PATIENCE
-        while (found := self.asked.number(query)) is None or not enough(found):
+
+        def is_enough() -> bool:
             assert self.process.poll() is None, (self._folder / "log").read_text()
-            assert time.monotonic() < deadline, f"{query} is {found} after {PATIENCE} s"
-            time.sleep(SCRAPE / 2)
+            found = self.asked.number(query)
+            return found is not None and enough(found)
+
+        eventually(is_enough, hope=query)
 
     def settle(self) -> None:
         """Wait until the last three seconds are like this moment, with traffic on both slots."""

@@ -22,7 +22,6 @@ from .control_plane import ControlPlane, find_binary, free_ports
 from .patience import eventually
 
 NAME = "kube-state-metrics-records"
-PATIENCE = 60  # seconds
 
 
 @contextmanager
@@ -87,7 +86,7 @@ def test_records_are_shown_and_nothing_else_is_seen(
     )
 
     with kube_state_metrics(objects, kubeconfig) as shown:
-        found = eventually(lambda: text if open_ in (text := shown()) else "", PATIENCE, open_)
+        found = eventually(lambda: text if open_ in (text := shown()) else "", hope=open_)
     (line,) = [line for line in found.splitlines() if line.startswith(open_)]
     assert 'label_opsforge_dev_incident_state="open"' in line
     assert f"kube_configmap_created{{{label}}}" in found

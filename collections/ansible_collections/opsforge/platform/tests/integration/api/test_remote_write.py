@@ -14,7 +14,7 @@ from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering impor
 
 from .control_plane import free_ports
 from .patience import eventually
-from .prometheus import PATIENCE, Asked, prometheus
+from .prometheus import Asked, prometheus
 
 USER, PASSWORD = "opsforge", "hush"
 # bcrypt of the password, at its lowest cost.
@@ -47,8 +47,8 @@ def test_samples_arrive_with_the_right_password(tmp_path: Path, password: str, a
         sender_asked, receiver_asked = Asked(here), Asked(there, LOGIN)
         if arrives:
             query = 'up{job="prometheus",platform="test",environment="local"}'
-            eventually(lambda: receiver_asked.number(query) == 1, PATIENCE, "the sender's samples arrive")
+            eventually(lambda: receiver_asked.number(query) == 1, hope="the sender's samples arrive")
         else:
             refused = "prometheus_remote_storage_samples_failed_total"
-            eventually(lambda: sender_asked.number(refused), PATIENCE, "the sender counts what was refused")
+            eventually(lambda: sender_asked.number(refused), hope="the sender counts what was refused")
             assert receiver_asked.number("up") is None

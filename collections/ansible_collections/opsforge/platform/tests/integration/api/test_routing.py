@@ -7,7 +7,6 @@ import base64
 import json
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,8 +19,7 @@ from ansible_collections.opsforge.platform.plugins.module_utils._receivers impor
 from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import render
 
 from .control_plane import find_binary, free_ports, run_tool
-
-_START_SECONDS = 30
+from .patience import eventually
 
 
 def configuration(folder: Path, **settings: Any) -> Path:
@@ -117,15 +115,16 @@ class Alertmanager:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                self._ask("/-/ready")
-                return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.05)  # it is starting
-        self.stop()
-        raise RuntimeError((folder / "log").read_text())
+        self._log = folder / "log"
+        try:
+            eventually(self._is_ready, hope="Alertmanager answers")
+        except BaseException:
+            self.stop()
+            raise
+
+    def _is_ready(self) -> bool:
+        assert self._process.poll() is None, self._log.read_text()
+        return bool(self._ask("/-/ready"))
 
     def stop(self) -> None:
         """End it."""
@@ -140,15 +139,18 @@ class Alertmanager:
         last = [{"alertname": "Last", "severity": severity, "test": group} for severity in ("critical", "warning")]
         self._post(posted, over=False)
         self._post(last, over=False)
-        deadline = time.monotonic() + _START_SECONDS
-        explained: set[str] = set()
-        while "Last warning" not in explained:
-            assert time.monotonic() < deadline, "Alertmanager takes no news"
+
+        def explained() -> set[str]:
             found = json.loads(self._ask(f"/api/v2/alerts?filter=test={group}"))
-            explained = {_name(one["labels"]) for one in found if one["status"]["inhibitedBy"]}
-        assert len(found) == len(posted) + len(last)
+            names = {_name(one["labels"]) for one in found if one["status"]["inhibitedBy"]}
+            if "Last warning" not in names:
+                return set()
+            assert len(found) == len(posted) + len(last)
+            return names
+
+        silenced = eventually(explained, hope="all alerts are taken")
         self._post(posted + last, over=True)
-        return explained - {"Last warning"}
+        return silenced - {"Last warning"}
 
     def _post(self, alerts: Sequence[Mapping[str, str]], *, over: bool) -> None:
         now = datetime.now(UTC)
