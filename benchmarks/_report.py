@@ -101,6 +101,10 @@ class Figure:
         }
 
 
+class NothingToAddToError(Exception):
+    """No earlier run left results."""
+
+
 @dataclass
 class Report:
     """All that one run of one benchmark found."""
@@ -124,8 +128,15 @@ class Report:
         known = self.arms.get(arm, {}).get(figure)
         return list(known.samples) if known else []
 
+    def resume(self, results: Path = RESULTS) -> None:
+        """Go on from what an earlier run left there: it takes longer than one sitting. Raises NothingToAddToError."""
+        path = results / f"{self.name}.json"
+        if not path.exists():
+            raise NothingToAddToError(f"there is no {path} to add to")
+        self.add(json.loads(path.read_text(encoding="utf-8")))
+
     def add(self, known: Mapping[str, Any]) -> None:
-        """Have the samples of an earlier run's document, too, for what takes longer than one sitting."""
+        """Have the samples of another run's document, too."""
         for arm, figures in known["samples"].items():
             for name, values in figures.items():
                 for value in values:

@@ -33,7 +33,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks._report import CHECKOUT, RESULTS, Report, bootstrap_ratio, median
+from benchmarks._report import CHECKOUT, RESULTS, NothingToAddToError, Report, bootstrap_ratio, median
 
 sys.path.insert(0, str(CHECKOUT / "collections"))
 
@@ -113,6 +113,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=[fault.name for fault in FAULTS], help="these faults, no others")
     parser.add_argument("--add", action="store_true", help="to the results that there are")
     parser.add_argument("--healthy", type=float, default=0, metavar="MINUTES", help="watch a healthy platform instead")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     chosen.faults = [fault for fault in FAULTS if not chosen.only or fault.name in chosen.only]
     return chosen
@@ -149,21 +150,22 @@ def main() -> None:
     report = Report("detect_healthy" if chosen.healthy else "detect")
     stop: Callable[..., None] = lambda *_: sys.exit("detect: told to stop")  # noqa: E731
     signal.signal(signal.SIGTERM, stop)
-    if chosen.add:
-        report.add(json.loads((RESULTS / f"{report.name}.json").read_text(encoding="utf-8")))
     try:
+        if chosen.add:
+            report.resume(chosen.results)
         run(chosen, report)
     except (
-        *(NotToldError, NoEntrance, PlatformError, RuntimeError),
+        *(NothingToAddToError, NotToldError, NoEntrance, PlatformError, RuntimeError),
         *(subprocess.CalledProcessError, TimeoutError, FileNotFoundError),
     ) as error:
         report.skip("rest", str(error))
         sys.exit(f"detect: {error}")
     finally:
-        # What was measured is kept even then: it took hours.
-        if not chosen.healthy:
-            summarize(report, chosen.faults)
-        report.finish()
+        # What was measured is kept even then: it took hours. And nothing of it never takes an earlier run's place.
+        if report.arms:
+            if not chosen.healthy:
+                summarize(report, chosen.faults)
+            report.finish(chosen.results)
 
 
 if __name__ == "__main__":

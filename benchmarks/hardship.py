@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import os
 import random
@@ -36,7 +35,7 @@ from typing import Any
 
 from benchmarks._load import Request, lateness
 from benchmarks._moves import BenchmarkError, Move, see
-from benchmarks._report import CHECKOUT, RESULTS, Report
+from benchmarks._report import CHECKOUT, RESULTS, NothingToAddToError, Report
 from benchmarks.switch import (
     LATE_SECONDS_MAX,
     LOAD_SECONDS,
@@ -362,9 +361,9 @@ def main() -> None:
     try:
         chosen = options()
         if chosen.add:
-            report.add(json.loads((chosen.results / f"{report.name}.json").read_text(encoding="utf-8")))
+            report.resume(chosen.results)
         run(chosen, report)
-    except (BenchmarkError, NoEntrance, PlatformError, subprocess.SubprocessError) as error:
+    except (BenchmarkError, NothingToAddToError, NoEntrance, PlatformError, subprocess.SubprocessError) as error:
         sys.exit(f"hardship: {error}")
     report.finish(chosen.results)
 

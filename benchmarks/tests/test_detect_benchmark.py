@@ -50,9 +50,8 @@ def test_what_was_measured_before_nobody_was_told_is_kept(monkeypatch: pytest.Mo
         raise NotToldError("nobody told")
 
     monkeypatch.setattr(detect, "run", run)
-    monkeypatch.setattr(Report, "finish", lambda self: kept.append(self))
-    monkeypatch.setattr(detect, "RESULTS", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["detect", "--only", "oom_kill", "--add"])
+    monkeypatch.setattr(Report, "finish", lambda self, _: kept.append(self))
+    monkeypatch.setattr(sys, "argv", ["detect", "--only", "oom_kill", "--add", "--results", str(tmp_path)])
     earlier = Report("detect")
     earlier.sample("ours", "crash_loop_told_seconds", 7.0, "s")
     earlier.write(tmp_path)
@@ -61,3 +60,15 @@ def test_what_was_measured_before_nobody_was_told_is_kept(monkeypatch: pytest.Mo
     (report,) = kept
     assert report.samples("ours", "crash_loop_told_seconds") == [7.0]
     assert report.summary["ratio_vs_usual_settings"] == 20 and report.skipped == {"rest": "nobody told"}
+
+
+def test_a_run_that_measured_nothing_leaves_the_results_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["detect", "--platform", "nobodys", "--results", str(tmp_path)])
+    earlier = Report("detect")
+    earlier.sample("ours", "crash_loop_told_seconds", 7.0, "s")
+    before = earlier.write(tmp_path).read_text()
+    with pytest.raises(SystemExit, match="nobodys"):
+        detect.main()
+    assert (tmp_path / "detect.json").read_text() == before

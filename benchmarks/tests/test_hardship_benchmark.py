@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -50,8 +49,15 @@ def test_runs_add_up(tmp_path: Path) -> None:
     first = hardship.Hardships("hardship")
     hardship.record_moves(first, MOVES, REQUESTS)
     both = hardship.Hardships("hardship")
-    both.add(json.loads(first.write(tmp_path).read_text()))
+    first.write(tmp_path)
+    both.resume(tmp_path)
     hardship.record_moves(both, MOVES, REQUESTS)
     hardship.summarize(both)
     assert (both.summary["switches"], both.summary["requests"], both.summary["lost"]) == (2, 8, 2)
     assert len(both.losses) == 2
+
+
+def test_nothing_to_add_to_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["hardship", "--add", "--results", str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"hardship: there is no {tmp_path}/hardship.json to add to"):
+        hardship.main()
