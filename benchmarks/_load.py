@@ -33,9 +33,9 @@ from benchmarks._report import CHECKOUT, p99
 
 TIMEOUT_SECONDS = 5.0
 HEADERS_VARIABLE = "OPSFORGE_LOAD_HEADERS"
-# A target that lost so many in a row, or keeps so many waiting, is down. More load proves nothing and may break what is
+# A target that leaves so many unanswered in a row, or waiting, is down. More load proves nothing and may break what is
 # in between: a port that Docker publishes is gone for good once its proxy runs out of file descriptors.
-LOST_IN_A_ROW_MAX = 600
+UNANSWERED_IN_A_ROW_MAX = 600
 ON_THE_WAY_MAX = 1500
 KEPT_MAX = 32
 
@@ -104,7 +104,7 @@ class Generator:
         self._rate, self._log = rate, log
         self._idle: list[Connection] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lost_in_a_row = 0
+        self._unanswered = 0
 
     async def run(self, seconds: float) -> None:
         """Send until the time is over or the process is told to stop, then wait for what is on its way."""
@@ -126,7 +126,7 @@ class Generator:
 
     @property
     def _is_down(self) -> bool:
-        return len(self._tasks) > ON_THE_WAY_MAX or self._lost_in_a_row > LOST_IN_A_ROW_MAX
+        return len(self._tasks) > ON_THE_WAY_MAX or self._unanswered > UNANSWERED_IN_A_ROW_MAX
 
     def _send(self, due: float, *, kept: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._request(due, kept=kept))
@@ -150,7 +150,7 @@ class Generator:
             connection.close()
 
     def _write(self, request: Request) -> None:
-        self._lost_in_a_row = self._lost_in_a_row + 1 if request.is_lost else 0
+        self._unanswered = 0 if request.status else self._unanswered + 1
         self._log.write(request.line())
 
 

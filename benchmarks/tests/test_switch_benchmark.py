@@ -108,13 +108,38 @@ def test_half_of_the_load_is_kept_alive_and_all_of_it_is_answered(tmp_path: Path
 
 
 def test_load_on_a_target_that_is_down_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_load, "LOST_IN_A_ROW_MAX", 20)
+    monkeypatch.setattr(_load, "UNANSWERED_IN_A_ROW_MAX", 20)
     log = tmp_path / "log"
     with log.open("w") as sink:
         asyncio.run(_load.Generator("http://127.0.0.1:1/", 1000, sink).run(60))
     requests = [Request.parse(line) for line in log.read_text().splitlines()]
     assert 20 < len(requests) < 200
     assert all(found.is_lost for found in requests)
+
+
+class Failing(asyncio.Protocol):
+    """Answers each request with an error."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_load_goes_on_at_a_target_that_answers_with_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_load, "UNANSWERED_IN_A_ROW_MAX", 20)
+    log = tmp_path / "log"
+
+    async def run() -> None:
+        async with await asyncio.get_running_loop().create_server(Failing, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with log.open("w") as sink:
+                await _load.Generator(f"http://127.0.0.1:{port}/", 200, sink).run(0.5)
+
+    asyncio.run(run())
+    assert [Request.parse(line).status for line in log.read_text().splitlines()] == [500] * 100
 
 
 @pytest.mark.parametrize(("rounds", "times"), [(10, 4), (500, 6), (3, 3), (1, 1), (2, 0)])
