@@ -104,6 +104,10 @@ def test_every_node_is_ready(site: Site) -> None:
 def test_names_are_still_found_when_a_node_is_gone(site: Site) -> None:
     pods = site.cluster.list("v1", "Pod", "kube-system", {"k8s-app": "kube-dns"})
     assert len({pod["spec"]["nodeName"] for pod in pods if not pod["metadata"].get("deletionTimestamp")}) >= 2
+    # Not by luck: a pod that cannot be on a node of its own waits for one.
+    for pod in pods:
+        (rule,) = pod["spec"]["topologySpreadConstraints"]
+        assert (rule["topologyKey"], rule["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "DoNotSchedule")
 
 
 def test_policy_lets_through_whom_it_names_and_nobody_else(talk: Talk) -> None:
