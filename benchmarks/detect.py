@@ -123,17 +123,23 @@ def run(chosen: argparse.Namespace, report: Report) -> None:
     """Measure as the command line says. Raises NotToldError."""
     with tempfile.TemporaryDirectory() as folder:
         stage = enter(chosen.platform, Path(folder))
-        with pager(stage.cluster, stage.image) as heard, pages_to(stage, heard):
-            if chosen.healthy:
-                healthy(heard, stage.entrance, stage.folder, chosen.healthy, report)
-                return
-            with usual(stage.cluster):
-                for number in range(chosen.rounds):
-                    for fault in chosen.faults:
-                        print(f"round {number + 1} of {chosen.rounds}: {fault.name}", file=sys.stderr, flush=True)
-                        measure(stage, heard, fault, report)
-                        time.sleep(PAUSE_SECONDS)
+        if chosen.healthy or chosen.rounds:
+            with pager(stage.cluster, stage.image) as heard, pages_to(stage, heard):
+                if chosen.healthy:
+                    healthy(heard, stage.entrance, stage.folder, chosen.healthy, report)
+                    return
+                with usual(stage.cluster):
+                    break_all(stage, heard, chosen, report)
         cost(stage, report)
+
+
+def break_all(stage: Stage, pager: Pager, chosen: argparse.Namespace, report: Report) -> None:
+    """Each of the faults, as often as wished."""
+    for number in range(chosen.rounds):
+        for fault in chosen.faults:
+            print(f"round {number + 1} of {chosen.rounds}: {fault.name}", file=sys.stderr, flush=True)
+            measure(stage, pager, fault, report)
+            time.sleep(PAUSE_SECONDS)
 
 
 def cost(stage: Stage, report: Report) -> None:
@@ -161,10 +167,10 @@ def main() -> None:
         report.skip("rest", str(error))
         sys.exit(f"detect: {error}")
     finally:
-        # What was measured is kept even then: it took hours. And nothing of it never takes an earlier run's place.
+        # What was measured is kept even then: it took hours. A run that measured nothing leaves earlier results alone.
         if report.arms:
             if not chosen.healthy:
-                summarize(report, chosen.faults)
+                summarize(report, FAULTS)
             report.finish(chosen.results)
 
 
