@@ -236,6 +236,13 @@ def test_the_log_in_of_a_webhook_stands_in_a_file_of_the_secret_and_nowhere_else
     assert "secret-" not in str(objects)
 
 
+def test_the_dead_man_is_heard_each_time_that_his_group_is_looked_at() -> None:
+    """Alertmanager counts the repeat interval from the end of the last notification: after the time of its group."""
+    route = alertmanager_config(render(monitoring_deadman_interval="20s"))["route"]["routes"][0]
+    assert (route["receiver"], route["group_interval"]) == ("deadman", "20s")
+    assert route["repeat_interval"] == "1s"
+
+
 def test_a_changed_receiver_is_a_new_pod_and_a_changed_rule_is_not(objects: Objects) -> None:
     changed = render(
         monitoring_webhooks={"deadman": {"url": "https://deadman.example.org", "token": "one"}},
