@@ -60,7 +60,8 @@ def test_all_of_them_are_released_and_taken_back(pair: list[Service]) -> None:
     moved = [service.state().history[-1].time for service in pair]
     assert moved == sorted(moved)
     told = pair[0].site.cluster.list("events.k8s.io/v1", "Event", "apps")
-    notes = {event["regarding"]["name"]: event["note"] for event in told if event.get("action") == "Switch"}
+    moves = sorted((event for event in told if event.get("action") == "Switch"), key=lambda event: event["eventTime"])
+    notes = {event["regarding"]["name"]: event["note"] for event in moves}
     for service in pair:
         assert f"traffic is on {' '.join(service.serving())} from" in notes[service.name]
     said = pair[0].done("rollback")
