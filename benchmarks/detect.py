@@ -123,13 +123,13 @@ def run(chosen: argparse.Namespace, report: Report) -> None:
     """Measure as the command line says. Raises NotToldError."""
     with tempfile.TemporaryDirectory() as folder:
         stage = enter(chosen.platform, Path(folder))
-        if chosen.healthy or chosen.rounds:
+        if chosen.healthy:
             with pager(stage.cluster, stage.image) as heard, pages_to(stage, heard):
-                if chosen.healthy:
-                    healthy(heard, stage.entrance, stage.folder, chosen.healthy, report)
-                    return
-                with usual(stage.cluster):
-                    break_all(stage, heard, chosen, report)
+                healthy(heard, stage.entrance, stage.folder, chosen.healthy, report)
+            return
+        if chosen.rounds:
+            with pager(stage.cluster, stage.image) as heard, pages_to(stage, heard), usual(stage.cluster):
+                break_all(stage, heard, chosen, report)
         cost(stage, report)
 
 

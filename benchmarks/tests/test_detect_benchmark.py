@@ -65,10 +65,14 @@ def test_what_was_measured_before_nobody_was_told_is_kept(monkeypatch: pytest.Mo
 def test_a_run_that_measured_nothing_leaves_the_results_that_there_are(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["detect", "--platform", "nobodys", "--results", str(tmp_path)])
+    def run(*_: object) -> None:
+        raise NotToldError("nobody told")
+
+    monkeypatch.setattr(detect, "run", run)
+    monkeypatch.setattr(sys, "argv", ["detect", "--results", str(tmp_path)])
     earlier = Report("detect")
     earlier.sample("ours", "crash_loop_told_seconds", 7.0, "s")
     before = earlier.write(tmp_path).read_text()
-    with pytest.raises(SystemExit, match="nobodys"):
+    with pytest.raises(SystemExit, match="nobody told"):
         detect.main()
     assert (tmp_path / "detect.json").read_text() == before

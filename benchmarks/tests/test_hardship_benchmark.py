@@ -58,6 +58,6 @@ def test_runs_add_up(tmp_path: Path) -> None:
 
 
 def test_nothing_to_add_to_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["hardship", "--add", "--results", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["hardship", "--add", "--results", str(tmp_path), "--url", "http://127.0.0.1:1"])
     with pytest.raises(SystemExit, match=f"hardship: there is no {tmp_path}/hardship.json to add to"):
         hardship.main()

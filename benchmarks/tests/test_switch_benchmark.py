@@ -117,15 +117,11 @@ def test_load_on_a_target_that_is_down_ends_by_itself(tmp_path: Path, monkeypatc
     assert all(found.is_lost for found in requests)
 
 
-class Failing(asyncio.Protocol):
+class Failing(_load._Answer):
     """Answers each request with an error."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
     def data_received(self, data: bytes) -> None:
-        self.transport.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
+        self._transport.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
 
 
 def test_load_goes_on_at_a_target_that_answers_with_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,9 +41,7 @@ def test_a_slow_release_is_taken_back_and_nobody_loses_an_answer(catalog: Servic
     options = {"version": spoil("slow", SLOW), "service_gate_seconds": 90, "service_gate_unknown": "wait"}
     catalog.refused("release", f"{options['version']} was not released", "latency_p99_seconds is ", **options)
     assert catalog.serving() == before
-    requests = list(people.requests())
-    assert len(requests) > 1000
-    assert [request.line() for request in requests if request.is_lost] == []
+    assert {request.status for request in people.requests()} == {200}
 
 
 def test_a_version_that_restarts_gets_no_traffic(catalog: Service, flaw: Flaw) -> None:
