@@ -97,7 +97,7 @@ def test_every_target_answers(targets: list[dict[str, Any]], cluster: Cluster) -
 def test_every_part_of_the_platform_is_a_target(targets: list[dict[str, Any]], cluster: Cluster) -> None:
     seen = {target["labels"]["job"] for target in targets}
     components = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "kubelet", "cadvisor"}
-    components |= {"kube-proxy", "coredns", "kube-router", "metrics-server", "envoy", "envoy-gateway"}
+    components |= {"kube-proxy", "coredns", "kube-router", "metrics-server", "envoy", "envoy-gateway", "mirror"}
     stack = {"prometheus", "alertmanager", "kube-state-metrics", "node-exporter"}
     stack |= {"kube-state-metrics-ends", "kube-state-metrics-records"}
     services = {found["metadata"]["name"].removesuffix("-releases") for found in _releases(cluster)}

@@ -40,11 +40,11 @@ _SCALER = "horizontalpodautoscaler"
 
 
 def cluster_health(_: Scene) -> Dashboard:
-    """The nodes, the control plane and the datastores."""
+    """The nodes, the control plane, the datastores and the mirror."""
     return Dashboard(
         uid="cluster-health",
         title="Cluster health",
-        tells="Whether the nodes, the control plane and the datastores are well, and how much they have to do.",
+        tells="Whether nodes, control plane, datastores and mirror are well, and how much they have to do.",
         rows=(
             Row(
                 "Now",
@@ -64,6 +64,7 @@ def cluster_health(_: Scene) -> Dashboard:
             Row("Nodes", _nodes()),
             Row("Control plane", _control_plane()),
             Row("Datastores", _datastores()),
+            Row("Mirror", _mirror()),
             Row(
                 "Pods",
                 (
@@ -198,6 +199,25 @@ def _datastores() -> tuple[Panel, ...]:
         ),
         graph("Redis", "Commands per second.", "sum(instance:redis_commands:rate5m)", "commands", PER_SECOND),
         graph("Memory of Redis", "What it holds.", "max(redis_memory_used_bytes)", "used", BYTES),
+    )
+
+
+def _mirror() -> tuple[Panel, ...]:
+    return (
+        graph(
+            "Requests of the mirror",
+            "What the registry answers per second, by status.",
+            "code:mirror_requests:rate5m",
+            "{{code}}",
+            REQUESTS_PER_SECOND,
+        ),
+        graph(
+            "Sent by the mirror",
+            "What nodes pull of it.",
+            "cluster:mirror_sent_bytes:rate5m",
+            "sent",
+            BYTES_PER_SECOND,
+        ),
     )
 
 

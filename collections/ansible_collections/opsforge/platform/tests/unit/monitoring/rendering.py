@@ -21,6 +21,7 @@ PLATFORM = {
     "platform_name": "test",
     "platform_environment": "local",
     "platform_cache_dir": "/cache",
+    "platform_registry_metrics": "172.30.0.2:5001",
     "platform_namespace": "apps",
     "platform_services": {
         "auth": {

@@ -92,6 +92,7 @@ def test_everything_that_runs_is_scraped(objects: Objects) -> None:
         "kube-state-metrics",
         "kube-state-metrics-ends",
         "kube-state-metrics-records",
+        "mirror",
         "pods",
     }
     annotated = [
@@ -101,6 +102,14 @@ def test_everything_that_runs_is_scraped(objects: Objects) -> None:
         in found.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})
     ]
     assert sorted(annotated) == ["alertmanager", "node-exporter", "prometheus"]
+
+
+def test_the_mirror_is_scraped_where_it_has_metrics(objects: Objects) -> None:
+    def found(objects: Objects) -> list[dict[str, Any]]:
+        return [job for job in prometheus_config(objects)["scrape_configs"] if job["job_name"] == "mirror"]
+
+    assert found(objects) == [{"job_name": "mirror", "static_configs": [{"targets": ["172.30.0.2:5001"]}]}]
+    assert found(render(monitoring_mirror_metrics="")) == []
 
 
 def test_the_token_is_sent_to_components_only(objects: Objects) -> None:
