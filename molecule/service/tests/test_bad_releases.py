@@ -65,7 +65,8 @@ def test_a_slot_that_holds_nothing(catalog: Service) -> None:
 
 def test_an_image_that_nobody_pushed(catalog: Service) -> None:
     version = f"{catalog.serving()[1]}-nowhere"
-    why = "ImagePullBackOff", f"opsforge/catalog:{version}: not found", "traffic stays where it is"
+    # Pulling and backing off take turns; both say why.
+    why = "ErrImagePull", f"opsforge/catalog:{version}: not found", "traffic stays where it is"
     catalog.refused("release", *why, version=version, service_registry_push="", **SOON)
 
 
