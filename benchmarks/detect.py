@@ -17,7 +17,7 @@ Then what it costs: the running stack (CPU, memory, samples per second), and a P
 that sees the series of 10 and of 100 services (benchmarks/_cost.py).
 
 `--healthy 30` watches a platform with people on it for so many minutes instead: every notification to anybody but the
-dead man's listener is a false alarm.
+dead man's listener is a false alarm. It ends with an error if anybody was told of what is none of their business.
 """
 
 from __future__ import annotations
@@ -105,6 +105,13 @@ def summarize(report: Report, faults: Sequence[Fault]) -> None:
     report.summary["ratio_vs_usual_settings"] = median(ratios) if ratios else None
 
 
+def needless(report: Report, faults: Sequence[Fault]) -> str:
+    """What nobody should have been told, in a sentence; empty if that was nothing."""
+    pages = sum(sum(report.samples("ours", f"{fault.name}_needless_pages")) for fault in faults)
+    alarms = report.summary.get("false_alarms", 0)
+    return f"{alarms} false alarms and {pages:g} pages that told nobody more" if alarms or pages else ""
+
+
 def options() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -172,6 +179,8 @@ def main() -> None:
             if not chosen.healthy:
                 summarize(report, FAULTS)
             report.finish(chosen.results)
+    if told := needless(report, FAULTS):
+        sys.exit(f"detect: {told}")
 
 
 if __name__ == "__main__":

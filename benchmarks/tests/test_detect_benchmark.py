@@ -76,3 +76,31 @@ def test_a_run_that_measured_nothing_leaves_the_results_that_there_are(
     with pytest.raises(SystemExit, match="nobody told"):
         detect.main()
     assert (tmp_path / "detect.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "arm, alarms, pages, end",
+    [
+        ("ours", 0, 0.0, contextlib.nullcontext()),
+        ("usual", 0, 2.0, contextlib.nullcontext()),
+        ("ours", 0, 2.0, pytest.raises(SystemExit, match="0 false alarms and 2 pages that told nobody more")),
+        ("ours", 1, 0.0, pytest.raises(SystemExit, match="1 false alarms and 0 pages")),
+    ],
+)
+def test_a_needless_page_is_an_error_and_its_figure_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arm: str,
+    alarms: int,
+    pages: float,
+    end: contextlib.AbstractContextManager[object],
+) -> None:
+    def run(_: argparse.Namespace, report: Report) -> None:
+        report.sample(arm, "oom_kill_needless_pages", pages, "pages")
+        report.summary["false_alarms"] = alarms
+
+    monkeypatch.setattr(detect, "run", run)
+    monkeypatch.setattr(sys, "argv", ["detect", "--results", str(tmp_path)])
+    with end:
+        detect.main()
+    assert (tmp_path / "detect.json").exists()
