@@ -152,7 +152,10 @@ def _objective_mistakes(given: Any) -> Iterator[str]:
     if not _is_number(least) or least < 0:
         yield f"failures_min must be a number, 0 or larger, and not {least!r}"
     yield from _label_mistakes(given.get("labels"), "labels", _RESERVED)
-    yield from _sli_mistakes(given.get("sli"))
+    sli = given.get("sli")
+    yield from _sli_mistakes(sli)
+    if "failures_min" in given and isinstance(sli, Mapping) and sli.get("raw"):
+        yield "failures_min needs sli.events: of a ratio nobody knows how many failed"
     yield from _alerting_mistakes(given.get("alerting") or {})
 
 

@@ -198,6 +198,7 @@ def test_an_entry_that_promises_what_nobody_can_see_is_refused(entry: Any, words
         (slo(objective=float("nan")), "objective must be a number of percent"),
         (slo(name=""), "slo 1: name must be a name of letters"),
         (slo(failures_min=-1), "failures_min must be a number, 0 or larger, and not -1."),
+        (slo(sli={"raw": {"error_ratio_query": "a[{{.window}}]"}}, failures_min=3), "failures_min needs sli.events:"),
         (slo(sli={}), "sli must have one of events and raw."),
         (slo(sli={"events": EVENTS, "raw": {"error_ratio_query": "a[{{.window}}]"}}), "sli must have one of"),
         (slo(sli={"plugin": {"id": "x"}}), "sli.plugin is a program of sloth's, which is not run here"),
