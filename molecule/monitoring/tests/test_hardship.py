@@ -64,6 +64,16 @@ def test_nor_does_an_objective_that_cannot_be_kept(site: Site) -> None:
     refused(site, "auth", "101", monitoring_services={"auth": {"version": "1.0.0", "slo": promise}})
 
 
+def test_nor_is_anything_watched_with_nobody_to_tell(site: Site) -> None:
+    refused(
+        site,
+        "told to nobody",
+        "must have deadman",
+        monitoring_receivers_required=["sre", "deadman"],
+        monitoring_webhooks={"sre": {"url": "http://sre.example.org"}},
+    )
+
+
 def test_a_rule_broken_by_hand_is_told_and_the_old_ones_go_on(site: Site) -> None:
     where = ("v1", "ConfigMap", "prometheus", "monitoring")
     asked = prometheus(site)
