@@ -150,12 +150,11 @@ def _selectors(node: Any) -> Iterator[list[dict[str, str]]]:
 def visited(ask: Ask) -> None:
     """Somebody used the shop lately: what is recorded of traffic is there only then."""
     shop = Shop(Loopback(f"http://{entrance(os.environ.get('OPSFORGE_PLATFORM', 'opsforge'))}"), patience=60)
-    visitor = shop.sign_up()
     recorded = f"api/v1/query?query={urllib.parse.quote('count(namespace_service:http_errors:ratio_rate5m) > 1')}"
     deadline = time.monotonic() + 120
     while not ask("prometheus", recorded)["data"]["result"]:
         assert time.monotonic() < deadline, "nothing is recorded of a visit"
-        visitor.browse()  # again: of requests that all came before a counter was first read no rate is known
+        shop.sign_up().browse()  # again: of requests that all came before a counter was first read no rate is known
         time.sleep(1)
 
 
