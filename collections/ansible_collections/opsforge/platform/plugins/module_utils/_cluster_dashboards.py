@@ -268,9 +268,7 @@ def _broken_pods() -> tuple[Panel, ...]:
         graph(
             "Restarts",
             "Restarts of containers within an hour, of pods that had any.",
-            zero(
-                "sum by (namespace, pod) (increase(kube_pod_container_status_restarts_total[1h])) > 0.5", _PODS, *_POD
-            ),
+            zero("sum by (namespace, pod) (namespace_pod_container:restarts:increase1h) > 0.5", _PODS, *_POD),
             pod,
             thresholds=(Threshold(1), Threshold(3, CRITICAL)),
         ),

@@ -251,14 +251,40 @@ def test_a_service_that_is_down_silences_its_warnings_and_no_other_s(alertmanage
 
 def test_one_outage_is_one_page(alertmanager: Alertmanager) -> None:
     burn = {"namespace": "apps", "service": "auth"}
-    for source in ("ServiceDown", "ServiceErrorRateHigh"):
-        assert alertmanager.silenced(
-            alert(source, "critical", **burn),
-            alert("GatewayErrorRateHigh", "critical", namespace="gateway"),
-            alert("SLOBurnRateHigh", "critical", **burn, slo="availability", window="1h"),
-            alert("SLOBurnRateHigh", "critical", **burn, slo="latency", window="1h"),
-            alert("SLOBurnRateHigh", "critical", namespace="apps", service="catalog", slo="availability", window="1h"),
-        ) == {"GatewayErrorRateHigh critical", "SLOBurnRateHigh critical availability 1h auth"}
+    for source, entrance in (("ServiceDown", {"GatewayErrorRateHigh critical"}), ("ServiceErrorRateHigh", set())):
+        assert (
+            alertmanager.silenced(
+                alert(source, "critical", **burn),
+                # This one does not count what ServiceErrorRateHigh tells of: what is left of it is another fault.
+                alert("GatewayErrorRateHigh", "critical", namespace="gateway"),
+                alert("SLOBurnRateHigh", "critical", **burn, slo="availability", window="1h"),
+                alert("SLOBurnRateHigh", "critical", **burn, slo="latency", window="1h"),
+                alert(
+                    "SLOBurnRateHigh", "critical", namespace="apps", service="catalog", slo="availability", window="1h"
+                ),
+            )
+            == {"SLOBurnRateHigh critical availability 1h auth"} | entrance
+        )
+
+
+def test_an_entrance_that_is_gone_explains_what_is_seen_of_it(alertmanager: Alertmanager) -> None:
+    assert alertmanager.silenced(
+        alert("GatewayDown", "critical", namespace="gateway", deployment="envoy"),
+        alert("GatewayErrorRateHigh", "critical", namespace="gateway"),
+        alert("TargetDown", namespace="gateway", job="envoy", service="envoy"),
+        alert("WorkloadStuck", namespace="gateway", workload="Deployment envoy"),
+        alert("TargetDown", namespace="apps", job="auth", service="auth"),
+    ) == {"GatewayErrorRateHigh critical", "TargetDown warning envoy", "WorkloadStuck warning"}
+
+
+def test_one_datastore_explains_what_needs_it(alertmanager: Alertmanager) -> None:
+    def needs(dependency: str) -> Alert:
+        return alert("DependencyDown", namespace="apps", service="jobs", dependency=dependency)
+
+    for datastore, hidden in (("PostgreSQL", {"database", "payments"}), ("Redis", {"redis"})):
+        for dependency in ("database", "payments", "redis"):
+            down = alert("DatastoreDown", namespace="datastores", datastore=datastore)
+            assert bool(alertmanager.silenced(down, needs(dependency))) == (dependency in hidden), dependency
 
 
 def test_a_page_for_slowness_silences_its_warning(alertmanager: Alertmanager) -> None:
@@ -296,7 +322,3 @@ def test_the_reason_silences_what_follows_from_it(alertmanager: Alertmanager) ->
             alert("TargetDown", namespace="apps", pod="b", job="catalog", service="catalog"),
             alert("TargetDown", job="kube-state-metrics", service="none"),
         ) == {"TargetDown warning auth"}
-    assert alertmanager.silenced(
-        alert("DatastoreDown", namespace="datastores", datastore="Redis"),
-        alert("DependencyDown", namespace="apps", service="auth", dependency="redis"),
-    ) == {"DependencyDown warning auth"}
