@@ -186,6 +186,18 @@ class Customer:
         self.put_into_cart(product_id, quantity)
         return self.await_end(self.check_out(payment_method)["id"])
 
+    def have_computed(self, text: str, seconds: float = 60) -> dict[str, Any]:
+        """Hand in one job, and return it once it is done."""
+        body = {"kind": "checksum", "payload": {"text": text}}
+        job_id = self.ask("POST", "/jobs/api/job", body=body, key=str(uuid4()))["id"]
+
+        def done() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.ask("GET", f"/jobs/api/job/{job_id}", name="/jobs/api/job/{id}")
+            return found if found["state"] == "done" else None
+
+        found: dict[str, Any] = self.shop.until(done, seconds)
+        return found
+
     def notifications(self) -> list[dict[str, Any]]:
         """What this customer was told."""
         items: list[dict[str, Any]] = self.ask("GET", "/notifications/notifications")["items"]

@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ import pytest
 
 from ansible_collections.opsforge.platform.plugins.module_utils._http import Pool
 from ansible_collections.opsforge.platform.plugins.module_utils._kubeconfig import load_endpoint
-from loadtests.walk import Loopback, Shop
+from loadtests.walk import Answer, Loopback, Shop
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -23,6 +24,18 @@ HTTP_NODE_PORT = 30080
 LABELS = {"job", "namespace", "service", "slot", "level", "node"}
 
 Ask = Callable[..., Any]
+
+
+@dataclass
+class Noting(Loopback):
+    """Sends to the entrance, and keeps the id that the latest request of each kind got there."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, method: str, path: str, *, name: str, headers: Mapping[str, str], body: object | None) -> Answer:
+        answer = super().__call__(method, path, name=name, headers=headers, body=body)
+        self.ids[f"{method} {path}"] = answer.headers.get("x-request-id", "")
+        return answer
 
 
 @pytest.fixture
@@ -103,17 +116,34 @@ def test_a_line_is_there_within_seconds(site: Site, count: Any) -> None:
 
 
 def test_one_request_is_followed_through_all_services(site: Site, count: Any) -> None:
-    shop = Shop(Loopback(f"http://{site.published(HTTP_NODE_PORT)}"), patience=60)
-    customer = shop.sign_up()
-    customer.buy(customer.browse()[0]["id"])
-    orders = 'sum by (request_id) (count_over_time({job="orders-service"} |= "POST" | request_id != "" [2m]))'
-    way = 'sum by (service) (count_over_time({job=~".+-service"} | request_id="%s" [5m]))'
+    """Also what is done later for it: by the driver of orders, by whoever hears of the order, by the worker."""
+    entrance = Noting(f"http://{site.published(HTTP_NODE_PORT)}")
+    customer = Shop(entrance, patience=60).sign_up()
+    assert customer.buy(customer.browse()[0]["id"])["state"] == "fulfilled"
+    customer.have_computed(uuid4().hex)
+    checkout, job = (entrance.ids[request] for request in ("POST /orders/checkout", "POST /jobs/api/job"))
+    assert checkout and job and checkout != job
+    steps = {  # which event of which service tells of the step
+        checkout: {
+            ("orders", "request"),
+            ("orders", "order moved"),
+            ("catalog", "request"),
+            ("payments", "request"),
+            ("payments", "payment ended"),
+            ("notifications", "event handled"),
+            ("analytics", "event handled"),
+        },
+        job: {("jobs", "request"), ("worker", "job")},
+    }
+    lines = (
+        'sum by (service, event) (count_over_time({job=~".+-service"} | request_id="%s" | json event="event" [10m]))'
+    )
 
-    def is_whole() -> bool:
-        requests = [labels["request_id"] for labels, _ in count(orders)]
-        return any({labels["service"] for labels, _ in count(way % one)} >= {"orders", "catalog"} for one in requests)
+    def missing() -> dict[str, set[tuple[str, str]]]:
+        found = {one: {(of["service"], of.get("event", "")) for of, _ in count(lines % one)} for one in steps}
+        return {one: left for one, wanted in steps.items() if (left := wanted - found[one])}
 
-    site.eventually(is_whole, 30)
+    site.eventually(lambda: not missing(), 60)
 
 
 def test_the_trace_of_a_request_stands_in_jaeger(site: Site, ask: Ask, count: Any) -> None:

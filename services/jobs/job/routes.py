@@ -20,7 +20,7 @@ from kit import Problem, problems
 from kit.database import SessionDep
 from kit.pages import CursorDep, LimitDep, Page, decode_cursor, encode_cursor
 from kit.tokens import Caller, CallerDep, require_role
-from kit.trace import current_trace
+from kit.trace import left_trace
 
 log = structlog.get_logger("jobs")
 
@@ -37,7 +37,6 @@ async def submit(new: JobCreate, caller: CallerDep, parts: PartsDep, key: KeyDep
     if parts.status.is_full():
         raise Problem(429, "The queue is full; try again later.", headers={"Retry-After": "10"})
     payload = new.payload.model_dump(mode="json")
-    trace = current_trace.get()
     async with parts.database.session.begin() as session:
         job, is_new = await service.create(
             session=session,
@@ -45,7 +44,7 @@ async def submit(new: JobCreate, caller: CallerDep, parts: PartsDep, key: KeyDep
             payload=payload,
             owner=_owner(caller),
             key=key,
-            trace=trace.traceparent if trace else "",
+            trace=left_trace(),
         )
     if (job.kind, job.payload) != (new.kind, payload):
         raise Problem(409, "This idempotency key has been used for a different job.")

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from taskiq import TaskiqMessage, TaskiqResult
+
+from kit.trace import Trace, resume
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +25,8 @@ class Delivery:
     """Number of this run; whoever holds an older one may not write any more."""
     failures: int = 0
     """Runs that ended with an error before this one."""
-    trace: str = ""
+    trace: Trace = field(default_factory=lambda: resume(""))
+    """Of the request that asked for the job, once it is claimed."""
     waited: float = 0.0
     """Seconds from ready to begun."""
 

@@ -17,6 +17,7 @@ import kit.database
 import kit.redis
 from jobs.queue.broker import StreamBroker
 from jobs.queue.delivery import Delivery, Outcome, current_delivery
+from kit.trace import current_trace, tracing
 
 log = structlog.get_logger("jobs.queue")
 
@@ -171,6 +172,7 @@ class BatchReceiver(Receiver):
     async def _run(self, held: _Held) -> None:
         delivery = held.delivery
         current_delivery.set(delivery)
+        current_trace.set(delivery.trace)  # a task of its own: nobody else sees it
         begun = perf_counter()
         task = self.broker.find_task(delivery.kind)
         assert task  # looked up before it was claimed
@@ -222,7 +224,8 @@ class BatchReceiver(Receiver):
             for held in due:
                 held.renewed = now
             for held in [held for held in due if held.delivery in lost and held in self._held]:
-                log.warning("lost a job to another worker", job=str(held.delivery.id), kind=held.delivery.kind)
+                with tracing(held.delivery.trace):
+                    log.warning("lost a job to another worker", job=str(held.delivery.id), kind=held.delivery.kind)
                 self._let_go([held])
                 if held.task:
                     held.task.cancel()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real worker processes: killed, told to stop, drained, and without Redis for a while."""
+"""Real worker processes: killed, told to stop, drained, without Redis for a while, and what they log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from starlette.testclient import TestClient
 
 from jobs.settings import Settings
 from jobs.tests.support import Books, environment, until
@@ -146,3 +148,30 @@ def test_a_killed_worker_takes_its_computing_processes_along(start: Any, setting
     worker.popen.kill()
     worker.wait()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in computing), lambda: os.listdir("/proc"))
+
+
+def test_the_lines_of_a_job_carry_the_request_that_asked_for_it(
+    start: Any, settings: Settings, books: Books, client: TestClient, admin: dict[str, str]
+) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    asked = {"x-request-id": "request-7", "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    for kind, payload in (("checksum", {"text": "a"}), ("poison", {})):
+        answer = client.post("/api/job", json={"kind": kind, "payload": payload}, headers=admin | asked)
+        assert answer.status_code == 202
+    books.load(["asked for by nobody"])
+    worker = start(*WORKER, **environment(settings))
+    books.wait_for(done=2, dead=1)
+    worker.popen.terminate()
+    lines = [json.loads(line) for line in worker.wait()[1].splitlines()]
+    told = Counter((line["kind"], line["outcome"], line["request_id"]) for line in lines if line["event"] == "job")
+    (alone,) = {request for kind, _, request in told if kind == "tally"}
+    assert told == {
+        ("checksum", "done", "request-7"): 1,
+        ("poison", "retried", "request-7"): settings.attempts - 1,
+        ("poison", "dead", "request-7"): 1,
+        ("tally", "done", alone): 1,
+    }
+    of_request = [line for line in lines if line.get("request_id") == "request-7"]
+    assert {line["trace_id"] for line in of_request} == {trace_id}
+    # What a run says itself is found too: the library tells of each exception.
+    assert sum("fails always" in json.dumps(line) for line in of_request if line["event"] != "job") == settings.attempts

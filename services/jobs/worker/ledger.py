@@ -21,6 +21,7 @@ from jobs.queue.retries import backoff
 from jobs.settings import Settings
 from jobs.worker.metrics import WorkerMetrics
 from kit.database import Database
+from kit.trace import resume, tracing
 
 log = structlog.get_logger("jobs.worker")
 
@@ -43,7 +44,7 @@ _BURY = text("""
     UPDATE jobs SET state = 'dead', losses = losses + 1, due_at = now(), finished_at = now(), worker = NULL,
         error = 'The worker vanished, too often.'
     WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'running' AND due_at <= now() AND losses + 1 >= :losses
-    RETURNING id, kind
+    RETURNING id, kind, trace
 """)
 
 _RENEW = text("""
@@ -108,12 +109,14 @@ class PostgresLedger:
             if left:
                 ids = {"ids": list(left)}
                 elsewhere = {job: seconds for job, seconds in await session.execute(_REFUSED, ids)}
-                for job, kind in await session.execute(_BURY, ids | limit):
-                    log.warning("job is dead", job=str(job), kind=kind, error="the worker vanished, too often")
+                for job, kind, trace in await session.execute(_BURY, ids | limit):
+                    with tracing(resume(trace)):
+                        log.warning("job is dead", job=str(job), kind=kind, error="the worker vanished, too often")
                     self._metrics.ended(kind, "dead")
         for job, payload, attempt, failures, trace, waited in rows:
             delivery = by_id[job]
-            delivery.attempt, delivery.failures, delivery.trace, delivery.waited = attempt, failures, trace, waited
+            delivery.attempt, delivery.failures, delivery.waited = attempt, failures, waited
+            delivery.trace = resume(trace)
             try:
                 delivery.message.args = [KINDS[delivery.kind].payload.model_validate_json(payload)]
             except ValidationError:  # written by another version
@@ -155,7 +158,8 @@ class PostgresLedger:
                 for outcome in outcomes:
                     await self.settle([outcome])
                 return
-            log.error("cannot settle", job=str(outcomes[0].delivery.id), error=type(error).__name__)
+            with tracing(outcomes[0].delivery.trace):
+                log.error("cannot settle", job=str(outcomes[0].delivery.id), error=type(error).__name__)
             outcomes[0].result.is_err, outcomes[0].result.error = True, error
             await self._settle(outcomes)
 
@@ -201,9 +205,10 @@ class PostgresLedger:
         if delivery.id not in written:
             what = "too_late"
         self._metrics.ended(delivery.kind, what, seconds=outcome.seconds, waited=delivery.waited)
-        if what != "done":
-            error = _describe(outcome.result.error) if outcome.result.error else ""
-            log.warning("job", outcome=what, job=str(delivery.id), kind=delivery.kind, error=error)
+        error = {"error": _describe(outcome.result.error)} if outcome.result.error else {}
+        tell = log.info if what == "done" else log.warning
+        with tracing(delivery.trace):
+            tell("job", outcome=what, job=str(delivery.id), kind=delivery.kind, attempt=delivery.attempt, **error)
 
 
 def _held(deliveries: Sequence[Delivery]) -> dict[str, Any]:

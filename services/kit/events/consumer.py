@@ -25,7 +25,7 @@ from kit.events.event import DEAD, FIELD, STREAM, Event
 from kit.metrics import Metrics
 from kit.redis import Redis
 from kit.tasks import end, forever
-from kit.trace import Trace, current_trace
+from kit.trace import Trace, resume, tracing
 
 log = structlog.get_logger("kit.events")
 
@@ -161,7 +161,8 @@ class Consumer:
             if self._types is not None and event.type not in self._types:
                 await self._done(delivery, "ignored")
             elif delivery.number > self._attempts:
-                await self._put_aside(delivery, "never finished")  # whoever tried it before did not live to say so
+                with tracing(resume(event.trace)):  # whoever tried it before did not live to say so
+                    await self._put_aside(delivery, "never finished")
             else:
                 chains[event.subject].append((delivery, event))
         found = await asyncio.gather(*(self._handle_chain(chain, deadline) for chain in chains.values()))
@@ -170,15 +171,15 @@ class Consumer:
 
     async def _handle_chain(self, chain: Sequence[tuple[_Delivery, Event]], deadline: float) -> Exception | None:
         for delivery, event in chain:
-            if asyncio.get_running_loop().time() < deadline and (
-                error := await self._handle_one(delivery, event, deadline)
-            ):
+            if asyncio.get_running_loop().time() >= deadline:
+                break
+            with tracing(resume(event.trace)) as trace:
+                error = await self._handle_one(delivery, event, deadline, trace)
+            if error:
                 return error
         return None
 
-    async def _handle_one(self, delivery: _Delivery, event: Event, deadline: float) -> Exception | None:
-        trace = Trace.of(b"", event.trace.encode())
-        current_trace.set(trace)  # a task of its own: nobody else sees it
+    async def _handle_one(self, delivery: _Delivery, event: Event, deadline: float, trace: Trace) -> Exception | None:
         begun = time.perf_counter()
         failed = True
         try:
@@ -199,6 +200,7 @@ class Consumer:
         else:
             failed = False
             await self._done(delivery, "ok")
+            log.info("event handled", group=self._group, type=event.type, id=str(event.id), attempt=delivery.number)
         finally:
             self._meters.seconds.labels(self._group).observe(time.perf_counter() - begun)
             attributes = {"messaging.destination.name": STREAM, "messaging.consumer.group.name": self._group}

@@ -16,7 +16,7 @@ MARK = "events:mark:{source}"
 
 
 class Event(BaseModel):
-    """Something that happened to `subject` in the service `source`; `trace` is the traceparent it happened under."""
+    """Something that happened to `subject` in the service `source`; `trace` is what `kit.trace.resume` takes."""
 
     id: UUID
     type: str = Field(max_length=100)

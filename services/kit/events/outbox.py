@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kit.database import Base
-from kit.trace import current_trace
+from kit.trace import left_trace
 
 PUBLISHED = "published"
 """Set in a session's `info` once it holds an event: whoever relays wants to hear of its commit."""
@@ -46,14 +46,13 @@ def publish(session: AsyncSession, *, type: str, subject: object, data: Mapping[
 
     `data` may hold UUIDs, times and models; what JSON can't say raises `pydantic_core.PydanticSerializationError`.
     """
-    trace = current_trace.get()
     event_id = uuid4()
     session.add(
         OutboxEvent(
             id=event_id,
             type=type,
             subject=str(subject),
-            trace=trace.traceparent if trace else "",
+            trace=left_trace(),
             data=to_jsonable_python(dict(data)),
         )
     )

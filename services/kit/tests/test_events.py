@@ -124,13 +124,13 @@ def test_the_outbox_is_what_its_model_says(database_url: str, postgresql: Any) -
 
 def test_an_event_tells_what_happened_and_only_if_it_happened(settings: TinySettings) -> None:
     async def test(shop: Shop) -> None:
-        trace = Trace.of(b"", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-        seen: list[str] = []
+        trace = Trace.of(b"request-7", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        seen: list[tuple[str, str]] = []
 
         async def handle(_event: Event) -> None:
             within = current_trace.get()
             assert within
-            seen.append(within.trace_id)
+            seen.append((within.request_id, within.trace_id))
 
         async with running(shop.relay.run, shop.consumer(handle).run):
             with pytest.raises(RuntimeError):
@@ -142,8 +142,8 @@ def test_an_event_tells_what_happened_and_only_if_it_happened(settings: TinySett
             await shop.until_handled([event_id])
         (event,) = shop.handled
         assert (event.id, event.type, event.source, event.subject) == (event_id, "order.paid", "tiny", "order-0")
-        assert (event.data, event.trace, event.time.utcoffset()) == ({"n": 0}, trace.traceparent, timedelta(0))
-        assert seen == [trace.trace_id]
+        assert (event.data, event.trace, event.time.utcoffset()) == ({"n": 0}, trace.stored, timedelta(0))
+        assert seen == [("request-7", trace.trace_id)]
 
     run(settings, test)
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from kit.database import Database
+from kit.trace import current_trace, resume
 from notifications.delivery import service
 from notifications.delivery.mail import MailFailed, compose
 from notifications.inbox.models import Notification
@@ -74,6 +75,7 @@ class Sender:
         return len(due)
 
     async def _send(self, notification: Notification) -> None:
+        current_trace.set(resume(notification.trace))  # a task of its own: nobody else sees it
         begun = perf_counter()
         failure: MailFailed | None = None
         try:

@@ -39,6 +39,8 @@ class Notification(Base):
     state: Mapped[State] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str] = mapped_column(Text, default="")
+    trace: Mapped[str] = mapped_column(Text, server_default="")
+    """The trace and the request that the letter follows from (`kit.trace.resume`)."""
     next_attempt_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     sent_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -11,6 +11,7 @@ from sqlalchemy import func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kit.trace import left_trace
 from notifications.inbox.models import Channel, Notification
 from notifications.letters.letter import Letter
 
@@ -24,6 +25,7 @@ async def store(*, session: AsyncSession, event_id: UUID, letter: Letter, mail: 
         "user_id": letter.user_id,
         "subject": letter.subject,
         "body": letter.body,
+        "trace": left_trace(),
     }
     rows = [shared | {"channel": "inbox", "address": "", "state": "sent", "sent_at": func.now()}]
     if address:

@@ -147,7 +147,7 @@ def rows(database_url: str) -> Callable[..., list[tuple[Any, ...]]]:
 def tell(settings: Settings) -> Callable[..., UUID]:
     """Return a function that puts an event on the stream, as a relay does; returns the event's id."""
 
-    def put(kind: str, data: Any, *, event_id: UUID | None = None, times: int = 1) -> UUID:
+    def put(kind: str, data: Any, *, event_id: UUID | None = None, times: int = 1, trace: str = "") -> UUID:
         event_id = event_id or uuid4()
         event = {
             "id": str(event_id),
@@ -155,6 +155,7 @@ def tell(settings: Settings) -> Callable[..., UUID]:
             "source": "orders",
             "subject": str(uuid4()),
             "time": datetime.now(UTC).isoformat(),
+            "trace": trace,
             "data": data,
         }
         with redis_client.Redis.from_url(settings.redis_url.get_secret_value()) as stream:

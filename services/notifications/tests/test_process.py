@@ -117,3 +117,20 @@ def test_sigterm_is_the_end_and_nothing_personal_is_logged(
     for secret in ("ada@example.org", "eve@example.org", "Blue mug", postgresql.password):
         assert secret not in output
     assert {json.loads(line)["service"] for line in output.splitlines()} == {"notifications"}
+
+
+def test_the_lines_of_an_event_and_of_its_mail_carry_the_request_behind_them(
+    start: Any, options: dict[str, Any], mail_server: Any, tell: Any, order: Any, rows: Any
+) -> None:
+    mail_server.answers += ["550 no"] * 2
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    process = start("-m", "notifications", **options)
+    tell("order.paid", order, trace=f"00-{trace_id}-00f067aa0ba902b7-01 request-7")
+    tell("order.paid", order)
+    until(lambda: len(rows("SELECT 1 FROM notifications WHERE state = 'dead'")) == 2)
+    process.popen.terminate()
+    lines = [json.loads(line) for line in process.wait()[1].splitlines()]
+    told = [(line["event"], line["trace_id"]) for line in lines if line.get("request_id") == "request-7"]
+    assert told == [("event handled", trace_id), ("mail not taken", trace_id)]
+    others = {line["request_id"] for line in lines if line["event"] in ("event handled", "mail not taken")}
+    assert len(others - {"request-7"}) in (1, 2)  # of an event that follows from no request

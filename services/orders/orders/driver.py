@@ -16,7 +16,7 @@ import structlog
 
 from kit.clients import DependencyFailed
 from kit.database import UNAVAILABLE, Database
-from kit.trace import Trace, current_trace
+from kit.trace import current_trace, resume
 from orders.metrics import OrderMetrics
 from orders.orders import service
 from orders.orders.models import Order
@@ -111,7 +111,7 @@ class Driver:
 
     async def _drive(self, order: Order) -> None:
         """Take steps for a leased order until it has to wait or is finished."""
-        current_trace.set(Trace.of(b"", order.traceparent.encode()))  # a task of its own: nobody else sees it
+        current_trace.set(resume(order.traceparent))  # a task of its own: nobody else sees it
         step = STEPS[State(order.state)]
         try:
             seen: Order | None = order

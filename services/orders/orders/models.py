@@ -49,7 +49,7 @@ class Order(Base):
     """Names the one driver that may act for this order, until `leased_until`."""
     leased_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     traceparent: Mapped[str] = mapped_column(Text)
-    """The trace of the checkout, which the driver's calls continue."""
+    """The trace and the request of the checkout (`kit.trace.resume`), for which the driver works on."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 

@@ -15,7 +15,7 @@ from kit.database import SessionDep
 from kit.pages import CursorDep, LimitDep, Page, decode_cursor, encode_cursor
 from kit.schemas import IdempotencyKeyDep
 from kit.tokens import UserDep
-from kit.trace import current_trace
+from kit.trace import left_trace
 from orders.deps import PartsDep
 from orders.orders import service
 from orders.orders.schemas import CheckoutCreate, OrderPublic
@@ -43,7 +43,6 @@ async def check_out(
     The same key with the same body returns the same order, marked `Idempotent-Replay: true`; with another body it is
     answered 422. The answer shows the order where it stands after a moment; GET /orders/{id} shows how it goes on.
     """
-    trace = current_trace.get()
     try:
         async with parts.database.session.begin() as session:
             order, new = await service.place(
@@ -53,7 +52,7 @@ async def check_out(
                 payment_method=checkout.payment_method,
                 key=key,
                 fingerprint=hashlib.sha256(checkout.model_dump_json().encode()).hexdigest(),
-                traceparent=trace.traceparent if trace else "",
+                traceparent=left_trace(),
                 lease_seconds=(lease_seconds := parts.driver.inline_lease_seconds),
             )
     except service.EmptyCart:

@@ -39,7 +39,7 @@ class StandIns:
         self.status = "pending"  # of new payments
         self.calls: Counter[str] = Counter()
         self.effects: Counter[tuple[str, str]] = Counter()
-        self.traces: set[str] = set()
+        self.traces: set[tuple[str, str]] = set()  # which request the calls were for, and of which trace
         self.before: Hook = lambda operation: None
         self.after: Hook = lambda operation: None
         self.change: Callable[[str, Answer], Answer] = lambda operation, answer: answer
@@ -99,7 +99,7 @@ class StandIns:
         self.before(operation)
         with self.lock:
             self.calls[operation] += 1
-            self.traces.add(headers.get("traceparent", "")[3:35])
+            self.traces.add((headers.get("x-request-id", ""), headers.get("traceparent", "")[3:35]))
             answer = self.change(operation, work())
         self.after(operation)
         return answer

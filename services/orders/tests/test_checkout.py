@@ -128,19 +128,30 @@ def test_a_payment_method_that_payments_refuses_cancels_and_gives_the_stock_back
     assert shop.stand_ins.products[product_id]["stock"] == 100
 
 
-def test_the_calls_continue_the_trace_of_the_checkout(quiet_shop: Shop) -> None:
+def test_the_calls_are_for_the_request_and_the_trace_of_the_checkout(quiet_shop: Shop) -> None:
     quiet_shop.fill_cart()
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     answer = quiet_shop.request(
         "POST",
         "/checkout",
         json={"payment_method": "tok_ok"},
-        headers={"Idempotency-Key": "k", "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"},
+        headers={
+            "Idempotency-Key": "k",
+            "x-request-id": "request-7",
+            "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01",
+        },
     )
     quiet_shop.drive()
-    assert quiet_shop.stand_ins.traces == {trace_id}
+    assert quiet_shop.stand_ins.traces == {("request-7", trace_id)}
     rows = quiet_shop.sql("SELECT trace FROM outbox WHERE subject = %s", answer.json()["id"])
-    assert [trace[3:35] for (trace,) in rows] == [trace_id]
+    assert [(trace[3:35], trace.split()[1:]) for (trace,) in rows] == [(trace_id, ["request-7"])]
+
+
+def test_an_order_of_a_version_that_stored_the_trace_alone_is_driven_on(quiet_shop: Shop) -> None:
+    order_id, trace_id = quiet_shop.buy(), "4bf92f3577b34da6a3ce929d0e0e4736"
+    quiet_shop.sql("UPDATE orders SET traceparent = %s WHERE id = %s", f"00-{trace_id}-00f067aa0ba902b7-01", order_id)
+    quiet_shop.drive()
+    assert quiet_shop.stand_ins.traces == {(trace_id, trace_id)}
 
 
 @pytest.mark.parametrize(

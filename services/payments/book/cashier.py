@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 
 from kit.database import Database
+from kit.trace import current_trace, resume, tracing
 from payments.book import service
 from payments.book.models import Payment
 from payments.book.schemas import PaymentCreate
@@ -87,6 +88,7 @@ class Cashier:
         return recorded.verdict
 
     async def _drive_one(self, payment: Payment) -> None:
+        current_trace.set(resume(payment.trace))  # a task of its own: nobody else sees it
         try:
             await self._settle(payment, known=True)
         except Exception:  # its lease brings it back; the others go on
@@ -139,11 +141,13 @@ class Cashier:
             self._metrics.provider_seconds.labels(operation, outcome).observe(perf_counter() - begun)
 
     def _count(self, recorded: Recorded) -> None:
-        """Count what has been committed."""
+        """Count and tell what has been committed."""
         payment = recorded.payment
         if recorded.verdict == "contradiction":
             self._metrics.contradictions.inc()
         if recorded.finished:
+            with tracing(resume(payment.trace)):
+                log.info("payment ended", payment_id=str(payment.id), state=payment.state)
             self._metrics.finished.labels(payment.state).inc()
             if payment.state == "captured":
                 self._metrics.captured_cents.labels(payment.currency).inc(payment.amount_cents)

@@ -40,6 +40,8 @@ class Payment(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     charge_id: Mapped[str] = mapped_column(Text, default="")
     asks: Mapped[int] = mapped_column(default=0)
+    trace: Mapped[str] = mapped_column(Text, server_default="")
+    """The trace and the request that the payment follows from (`kit.trace.resume`)."""
     due_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kit import Problem
 from kit.events import publish
+from kit.trace import left_trace, resume, tracing
 from payments.book.models import Payment
 from payments.book.schemas import PaymentCreate
 from payments.book.transitions import UNFINISHED, Verdict, decide
@@ -53,6 +54,7 @@ async def open_payment(
             caller=caller,
             idempotency_key=key,
             fingerprint=fingerprint,
+            trace=left_trace(),
             state="created",
             due_at=func.clock_timestamp() + timedelta(seconds=lease_seconds),
         )
@@ -108,6 +110,13 @@ async def record(*, session: AsyncSession, payment_id: UUID, charge: Charge) -> 
     payment = await session.get(Payment, payment_id, with_for_update=True, populate_existing=True)
     if payment is None:
         return None
+    with tracing(resume(payment.trace)):  # a provider that calls knows nothing of the request that it answers
+        recorded = _apply(session=session, payment=payment, charge=charge)
+    await session.flush()
+    return recorded
+
+
+def _apply(*, session: AsyncSession, payment: Payment, charge: Charge) -> Recorded:
     agrees = (charge.amount_cents, charge.currency) == (payment.amount_cents, payment.currency)
     verdict = decide(payment.state, charge.status, agrees=agrees)
     if verdict == "contradiction":
@@ -135,7 +144,6 @@ async def record(*, session: AsyncSession, payment_id: UUID, charge: Charge) -> 
                 "reason": payment.reason,
             },
         )
-    await session.flush()
     return Recorded(verdict, payment)
 
 

@@ -233,3 +233,22 @@ def test_a_weak_secret_refuses_to_start(options: dict[str, Any], name: str) -> N
     assert result.returncode == 2
     assert name in result.stderr.lower()
     assert "changeme" not in result.stderr
+
+
+@pytest.mark.parametrize("method, driver_seconds, least", [("tok_error", 0.1, 2), ("tok_slow", 3600, 1)])
+def test_the_lines_of_driver_and_callback_carry_the_request_for_the_payment(
+    start: Any, options: dict[str, Any], issuer: Issuer, method: str, driver_seconds: float, least: int
+) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    asked = {"x-request-id": "request-7", "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01", "Idempotency-Key": "k"}
+    headers = issuer.service_headers(iss="orders", aud="payments")
+    process = start("-m", "payments", **options | {"driver_seconds": driver_seconds})
+    shown = ask(options["port"], "POST", "/initiate", headers | asked, order(method))[1]
+    assert shown["status"] == "pending"
+    until(lambda: events(options["redis_url"]))
+    process.popen.terminate()
+    lines = [json.loads(line) for line in process.wait()[1].splitlines()]
+    (ended,) = (line for line in lines if line["event"] == "payment ended")
+    assert (ended["request_id"], ended["trace_id"], ended["state"]) == ("request-7", trace_id, "captured")
+    vain = [line["request_id"] for line in lines if line["event"] == "no answer from the provider"]
+    assert vain == ["request-7"] * len(vain) and len(vain) >= least, "the first of them is of the request itself"

@@ -49,6 +49,30 @@ def test_a_genuine_call_ends_the_payment(
     assert value("payments_total", outcome=status) == 1
 
 
+def test_what_the_provider_says_later_follows_from_the_request_for_the_payment(
+    client: TestClient, call: Any, event: Event, orders: dict[str, str], wanted: dict[str, Any], rows: Rows
+) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    asked = {
+        "Idempotency-Key": "k",
+        "x-request-id": "request-7",
+        "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01",
+    }
+    answer = client.post("/initiate", json=wanted | {"method": "tok_silent"}, headers=orders | asked)
+    call(event(answer.json()["payment_id"]))
+    ((told,),) = rows("SELECT trace FROM outbox")
+    assert (told[3:35], told.split()[1:]) == (trace_id, ["request-7"])
+
+
+def test_of_a_payment_of_the_version_before_the_request_is_not_known(
+    call: Any, event: Event, payment: str, rows: Rows
+) -> None:
+    rows("UPDATE payments SET trace = DEFAULT")
+    call(event(payment))
+    ((told,),) = rows("SELECT trace FROM outbox")
+    assert len(told.split()) == 2
+
+
 def test_a_repeated_call_has_no_effect(call: Any, event: Event, payment: str, rows: Rows, value: Any) -> None:
     body = event(payment)
     assert [call(body).json()["result"] for _ in range(3)] == ["applied", "repeated", "repeated"]
