@@ -44,6 +44,7 @@ RARE = re.compile(
     "|kube_configmap_.+|kube_job_failed|kube_pod_(completion_time|deletion_timestamp|status_unschedulable)"
     "|kube_pod_.*container_status_(.*terminated|waiting)_.+|(jobs|payments)_total|payments_differences"
     "|.+:kube_service_annotations:down|.+:gateway_down"
+    "|otelcol_.+_(send_failed|enqueue_failed|refused)_log_records|loki_discarded_samples_total"
 )
 
 # Alerts look back five minutes, are kept up for two more, and what has ended is told a minute later.
