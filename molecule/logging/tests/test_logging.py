@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -149,16 +150,26 @@ def test_one_request_is_followed_through_all_services(site: Site, count: Any) ->
 def test_the_trace_of_a_request_stands_in_jaeger(site: Site, ask: Ask, count: Any) -> None:
     """One in ten is kept (`platform_traces_share`), and nobody outside can say which: so it is asked until one is."""
     mine: set[str] = set()
+    begun = time.time()
     lines = 'sum by (trace_id) (count_over_time({job="catalog-service"} | request_id=~"%s" [5m]))'
 
-    def spans() -> list[str]:
+    def stored() -> list[dict[str, Any]]:
         if len(mine) < 80:
             mine.update(knock(site, "/catalog/products") for _ in range(10))
         traces = {labels.get("trace_id") for labels, _ in count(lines % "|".join(sorted(mine)))}
         found = ask("logging/jaeger", "api/traces", service="catalog", lookback="1h", limit="1000")["data"]
-        return [span["operationName"] for one in found if one["traceID"] in traces for span in one["spans"]]
+        return [one for one in found if one["traceID"] in traces]
 
-    assert "GET /products" in site.eventually(spans, 60)
+    assert "GET /products" in {span["operationName"] for one in site.eventually(stored, 60) for span in one["spans"]}
+
+    def exemplars() -> set[str]:
+        """The traces that Prometheus knows of these requests: what it read before may be older than a fault."""
+        query = 'http_request_duration_seconds_bucket{service="catalog",route="/products"}'
+        window = {"start": str(begun), "end": str(time.time())}
+        found = ask("monitoring/prometheus", "api/v1/query_exemplars", query=query, **window)["data"]
+        return {one["labels"].get("trace_id", "") for series in found for one in series["exemplars"]}
+
+    site.eventually(lambda: exemplars() & {one["traceID"] for one in stored()}, 60)
 
 
 def test_who_is_outside_does_not_say_what_is_traced(site: Site, count: Any) -> None:
