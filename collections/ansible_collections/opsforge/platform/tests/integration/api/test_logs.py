@@ -225,11 +225,11 @@ def test_nobody_may_ask_loki_to_forget(node: Node) -> None:
 
 
 def test_an_alert_fires_on_what_it_is_about_and_on_nothing_else(node: Node) -> None:
-    rules = yaml.safe_load(render("__logging_rules['rules.yml']"))["groups"][0]["rules"]
-    errors, missing = (
-        next(rule["expr"] for rule in rules if rule["alert"] == name) for name in ("LogErrorsHigh", "LogsMissing")
-    )
+    groups = yaml.safe_load(render("__logging_rules['rules.yml']"))["groups"]
+    alerts = {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
+    errors, missing = alerts["LogErrorsHigh"], alerts["LogsMissing"]
     eventually(lambda: node.query(missing), 60)
+    assert [name for name, expr in alerts.items() if node.query(expr)] == ["LogsMissing"], "there is no data at all"
 
     requests = {"level": "error", "event": "request", "status": 500}
     node.write(f"apps_auth-blue-7b9f8c6d5-abcde_{UID}1/auth", *[requests] * 30)
