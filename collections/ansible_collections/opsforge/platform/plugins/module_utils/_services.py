@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+# Grafana takes 40 characters for the address of a dashboard: `service-` and the name, by which alerts link to it.
+NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
 VERSION = re.compile(r"[0-9A-Za-z]([0-9A-Za-z._-]{0,61}[0-9A-Za-z])?")
 PATH = re.compile(r"(/[a-z0-9-]+)*")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -142,7 +143,7 @@ def order(services: Mapping[str, Any], chosen: Iterable[str]) -> list[str]:
 
 def _mistakes(services: Mapping[str, Any], entry: Any, name: str) -> Iterator[str]:
     if not NAME.fullmatch(name):
-        yield "a name is small letters, digits and dashes, 40 at most"
+        yield "a name is small letters, digits and dashes, 32 at most, so that a dashboard can bear it"
     if not isinstance(entry, Mapping):
         yield "its entry must be a mapping"
         return

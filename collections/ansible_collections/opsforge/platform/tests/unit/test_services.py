@@ -17,6 +17,7 @@ from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 from ansible.vars.manager import VariableManager
 
+from ansible_collections.opsforge.platform.plugins.module_utils._service_dashboards import uid
 from ansible_collections.opsforge.platform.plugins.module_utils._services import KEYS, complaints, order
 
 COLLECTION = Path(__file__).parents[2]
@@ -73,6 +74,14 @@ def test_a_secret_is_not_repeated() -> None:
 
 def test_a_name_and_an_entry_that_are_none() -> None:
     assert len(complaints({"Auth!": AUTH, "orders": None, "jobs": {}})) == 3
+
+
+def test_every_name_that_is_accepted_has_a_dashboard_that_grafana_takes() -> None:
+    longest = "a" * 32
+    assert complaints({longest: AUTH}) == []
+    assert len(uid(longest)) <= 40, "Grafana takes 40 characters"
+    (found,) = complaints({longest + "a": AUTH})
+    assert "32 at most" in found
 
 
 def test_each_key_of_an_entry_is_an_option_of_the_role() -> None:
