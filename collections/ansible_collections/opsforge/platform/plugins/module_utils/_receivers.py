@@ -6,7 +6,7 @@ Passwords and tokens are in files beside the configuration.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _logins
@@ -42,8 +42,11 @@ def files(webhooks: Mapping[str, Webhook]) -> dict[str, str]:
     return {name: secret for name, webhook in webhooks.items() if (secret := _logins.secret(webhook))}
 
 
-def complaints(webhooks: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each mistake, none if Alertmanager can be asked. None of them tells a secret."""
+def complaints(webhooks: Mapping[str, Any], own: Mapping[str, Any], required: Sequence[str] = ()) -> list[str]:
+    """Return one sentence for each mistake, none if Alertmanager can be asked. None of them tells a secret.
+
+    :param required: names of receivers that must not be missing.
+    """
     known = f"the names are {', '.join(NAMES[:-1])} and {NAMES[-1]}"
     told = [
         f"{option} names {name}, which no alert goes to: {known}."
@@ -62,6 +65,11 @@ def complaints(webhooks: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]
         if not isinstance(receiver, Mapping)
         or not all(key.endswith(_CONFIGS) and isinstance(value, list) for key, value in receiver.items())
     ]
+    if unheard := [name for name in required if name not in webhooks and name not in own]:
+        told.append(
+            "Alerts of this environment would be told to nobody: monitoring_webhooks or monitoring_receivers must have"
+            f" {' and '.join(unheard)} (monitoring_receivers_required)."
+        )
     return told
 
 

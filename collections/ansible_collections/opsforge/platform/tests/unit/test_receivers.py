@@ -76,3 +76,9 @@ def test_options_that_were_not_given_are_none() -> None:
     hooks = {"sre": {"url": URL, "username": None, "password": None, "token": None}}
     assert complaints(hooks, {}) == [] and files(hooks) == {}
     assert receivers(hooks, {}, "/f")[0]["webhook_configs"] == [{"url": URL, "send_resolved": True}]
+
+
+def test_who_must_be_told_has_a_webhook_or_settings_of_their_own() -> None:
+    assert complaints({"sre": {"url": URL}}, {"deadman": {}}, ["sre", "deadman"]) == []
+    (told,) = complaints({"api": {"url": URL}}, {}, ["sre", "deadman"])
+    assert "would be told to nobody" in told and "must have sre and deadman" in told
