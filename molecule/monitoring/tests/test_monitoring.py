@@ -43,7 +43,7 @@ RARE = re.compile(
     "opsforge_backup_.+|prometheus_remote_storage_.+|kubelet_volume_stats_.+|.+:kubelet_volume_stats_available:ratio"
     "|kube_configmap_.+|kube_job_failed|kube_pod_(completion_time|deletion_timestamp|status_unschedulable)"
     "|kube_pod_.*container_status_(.*terminated|waiting)_.+|(jobs|payments)_total|payments_differences"
-    "|.+:kube_service_annotations:down|.+:gateway_down"
+    "|.+:kube_service_annotations:down|.+:gateway_down|.+:http_errors:known"
     "|otelcol_.+_(send_failed|enqueue_failed|refused)_log_records|loki_discarded_samples_total"
 )
 
