@@ -15,6 +15,7 @@ from ansible.template import Templar, trust_as_template
 
 COLLECTION = "ansible_collections.opsforge.platform"
 ROLE = Path(__file__).parents[3] / "roles/monitoring"
+CHECKOUT = ROLE.parents[5]
 PLATFORM = {
     "platform_kubeconfig": "/state/kubeconfig",
     "platform_pod_cidr": "10.244.0.0/16",

@@ -14,10 +14,9 @@ import yaml
 from ansible_collections.opsforge.platform.plugins.module_utils._dashboards import dashboards
 from ansible_collections.opsforge.platform.plugins.module_utils._receivers import CATEGORIES, TEAMS
 
-from .rendering import render
+from .rendering import CHECKOUT, render
 
 COLLECTION = Path(__file__).parents[3]
-CHECKOUT = COLLECTION.parents[3]
 FILES = COLLECTION / "roles/monitoring/files"
 RULES = sorted((FILES / "rules").glob("alerts_*.yml"))
 TESTS = sorted((FILES / "tests").glob("*.yml"))

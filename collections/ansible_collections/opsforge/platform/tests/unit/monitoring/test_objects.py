@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .rendering import ROLE, Objects, prometheus_config, render
-
-CHECKOUT = Path(__file__).parents[7]
+from .rendering import CHECKOUT, ROLE, Objects, prometheus_config, render
 
 
 def alertmanager_config(objects: Objects) -> dict[str, Any]:
@@ -293,24 +291,19 @@ def test_other_namespaces_are_admitted_by_name_only(objects: Objects) -> None:
     assert "['gates']" in admitted(render(monitoring_client_namespaces=["gates"]))
 
 
-ENVIRONMENTS = ("local", "dev", "staging", "prod")
-UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "Mi": 2**20, "Gi": 2**30}
-
-
 def size(text: str) -> float:
     """Bytes of a size such as 8GB or 10Gi."""
-    return float(text[:-2]) * UNITS[text[-2:]]
+    return float(text[:-2]) * {"GB": 1e9, "Gi": 2**30}[text[-2:]]
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_an_environment_keeps_what_it_has_room_for(environment: str) -> None:
+@pytest.mark.parametrize("environment, kept", [("local", "2d"), ("dev", "7d"), ("staging", "15d"), ("prod", "45d")])
+def test_an_environment_keeps_what_it_has_room_for(environment: str, kept: str) -> None:
     path = CHECKOUT / f"inventories/{environment}/group_vars/all/10_{environment}.yml"
     own = yaml.safe_load(path.read_text(encoding="utf-8"))
     settings = {name: value for name, value in own.items() if name.startswith("monitoring_")}
     pod = render(**settings)["StatefulSet", "prometheus"]["spec"]["template"]["spec"]
     args = dict(arg.removeprefix("--").split("=", 1) for arg in pod["containers"][0]["args"] if "=" in arg)
-    days = args["storage.tsdb.retention.time"]
-    assert days == {"local": "2d", "dev": "7d", "staging": "15d", "prod": "45d"}[environment]
+    assert args["storage.tsdb.retention.time"] == kept
     (volume,) = (volume for volume in pod["volumes"] if "emptyDir" in volume)
     room = size(volume["emptyDir"]["sizeLimit"])
     # The log of the last hours and what is being compacted come on top.
