@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every alert on logs is owned, and leads to a page of ours that says what to type."""
+"""Alerts on logs; what every alert must have is asked in unit/monitoring."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 COLLECTION = Path(__file__).parents[3]
-CHECKOUT = COLLECTION.parents[3]
 RULES = COLLECTION / "roles/logging/files/rules/logs.yml"
 
 
@@ -28,23 +27,6 @@ def test_an_alert_on_services_hears_of_nobody_who_is_named_like_one() -> None:
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
-class TestAlert:
-    def test_says_who_acts_how_soon_and_where(self, alert: dict[str, Any]) -> None:
-        assert alert["labels"]["severity"] in {"critical", "warning", "info"}
-        assert alert["labels"]["category"] in {"service_health", "monitoring"}
-        assert set(re.findall(r"(?:^|}})([a-z]+)(?:$|{{)", alert["labels"]["team"])) in ({"sre"}, {"worker", "api"})
-        assert alert["annotations"]["summary"]
-        assert alert["annotations"]["dashboard_url"].startswith("dashboards/")
-        assert alert["annotations"]["runbook"]
-
-    def test_leads_to_a_page_that_says_what_to_type(self, alert: dict[str, Any]) -> None:
-        page = CHECKOUT / alert["annotations"]["runbook_url"]
-        assert page == CHECKOUT / f"docs/runbooks/{alert['alert']}.md"
-        text = page.read_text(encoding="utf-8")
-        assert text.startswith(f"# {alert['alert']}\n")
-        for part in ("**Means:**", "## Look", "## Do", "## Better again when", "$ kubectl "):
-            assert part in text, part
-
-    def test_stands_in_the_readme(self, alert: dict[str, Any]) -> None:
-        readme = (COLLECTION / "roles/logging/README.md").read_text(encoding="utf-8")
-        assert f"| [{alert['alert']}](" in readme
+def test_an_alert_stands_in_the_readme(alert: dict[str, Any]) -> None:
+    readme = (COLLECTION / "roles/logging/README.md").read_text(encoding="utf-8")
+    assert f"| [{alert['alert']}](" in readme

@@ -190,3 +190,15 @@ def test_links_between_pages_resolve() -> None:
         if not (page.parent / target).is_file()
     ]
     assert missing == []
+
+
+def test_a_page_searches_the_log_of_the_entrance_for_what_it_writes() -> None:
+    settings = yaml.safe_load((COLLECTION / "roles/gateway/vars/main.yml").read_text(encoding="utf-8"))
+    lines = [line for page in PAGES.glob("*.md") for line in page.read_text(encoding="utf-8").splitlines()]
+    asked = {
+        name
+        for line in lines
+        if "logs --selector app.kubernetes.io/name=envoy " in line
+        for name in re.findall(r'"(\w+)":', line)
+    }
+    assert asked and asked <= set(settings["__gateway_access_log"])
