@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
 from ansible_collections.opsforge.platform.plugins.module_utils._errors import Invalid, NotReady, TimedOut
@@ -161,6 +164,16 @@ def test_what_would_be_run_names_the_job() -> None:
     assert name.startswith("orders-migrate-")
     assert migration().job["metadata"]["name"] == name
     assert migration(job=job("other")).job["metadata"]["name"] != name
+
+
+def test_alerts_and_logs_find_the_service_by_that_name() -> None:
+    roles = Path(__file__).parents[2] / "roles"
+    name = migration().job["metadata"]["name"]
+    rules = (roles / "monitoring/files/rules/alerts_service_health.yml").read_text(encoding="utf-8")
+    (alerts,) = re.findall(r'"service", "\$1", "job_name", "([^"]+)"', rules)
+    logs = yaml.safe_load((roles / "logging/vars/main.yml").read_text(encoding="utf-8"))["__logging_migration_pod"]
+    found = re.fullmatch(alerts, name), re.fullmatch(logs, f"{name}-x7k2p")
+    assert [one and one[1] for one in found] == ["orders", "orders"]
 
 
 def test_check_mode_writes_nothing_and_claims_nothing(kitchen: Kitchen) -> None:
