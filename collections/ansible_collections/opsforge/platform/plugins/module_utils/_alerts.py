@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from ansible_collections.opsforge.platform.plugins.module_utils._series import Source
@@ -43,8 +44,15 @@ def firing(source: Source, moment: float) -> list[Alert]:
     # All of them: with a limit it would be chance whether the worst is among those that come.
     found = [_plain(series.labels) for series in source.at(_FIRING, moment, limit=None).series]
     since = {_key(_plain(series.labels)): series.last for series in source.at(_SINCE, moment, limit=None).series}
-    words = {_key(_texts(one.get("labels"))): _texts(one.get("annotations")) for one in source.alerts()}
-    alerts = (Alert(labels, since.get(_key(labels)), words.get(_key(labels), {})) for labels in found)
+    # What a rule says today may hold other numbers: it is told of the same firing only, not of an earlier one.
+    words = {
+        (_key(_texts(one.get("labels"))), _second(one.get("activeAt"))): _texts(one.get("annotations"))
+        for one in source.alerts()
+    }
+    alerts = (
+        Alert(labels, since.get(_key(labels)), words.get((_key(labels), since.get(_key(labels))), {}))
+        for labels in found
+    )
     return sorted((alert for alert in alerts if alert.severity != "none"), key=lambda alert: alert.rank)
 
 
@@ -54,6 +62,14 @@ def _plain(labels: Mapping[str, str]) -> dict[str, str]:
 
 def _key(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     return frozenset(labels.items())
+
+
+def _second(moment: Any) -> float | None:
+    """A moment as Prometheus records it: in whole seconds since the epoch."""
+    try:
+        return float(int(datetime.fromisoformat(moment).timestamp()))
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _texts(given: Any) -> dict[str, str]:

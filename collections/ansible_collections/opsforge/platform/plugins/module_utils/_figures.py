@@ -169,7 +169,7 @@ def _lines(lines: Sequence[Line]) -> Html:
     for line in lines:
         level, text = _read(line)
         mark = element("span", plain(level, 10), class_=tone("critical" if level in ("error", "critical") else level))
-        rows.append((moment(line.time)[11:], mark, element("code", plain(text, 400))))
+        rows.append((moment(line.time), mark, element("code", plain(text, 400))))
     return table(("UTC", "level", "line"), rows, label="Lines", class_="log")
 
 

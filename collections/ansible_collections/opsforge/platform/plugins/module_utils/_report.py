@@ -133,14 +133,10 @@ class Reporter:
                 askers[LOKI] = Asker(self.loki)
             except PlatformError as error:
                 notes.append(f"Panels of logs are left out: {error}.")
-        dashboards = [_without(dashboard, askers) for dashboard in dashboards]
-        work = [(dashboard, panel) for dashboard in dashboards for panel in dashboard.panels]
-        work += [(Dashboard("", "", "", ()), panel) for panel in summary]
-        found = each(lambda pair: self._find(askers, *pair), work)
-        findings: dict[str, tuple[Finding, ...]] = {
-            dashboard.uid: tuple(one for (owner, _), one in zip(work, found, strict=True) if owner is dashboard)
-            for dashboard in dashboards
-        }
+        dashboards = [_askable(dashboard, askers) for dashboard in dashboards]
+        work = [*(panel for dashboard in dashboards for panel in dashboard.panels), *summary]
+        found = iter(each(partial(self._find, askers), work))
+        findings = {dashboard.uid: tuple(next(found) for _ in dashboard.panels) for dashboard in dashboards}
         fire = partial(_alerts.firing, self.prometheus, self.window.now)
         alerts = _known(notes, "The alerts that fire are not known", fire)
         where = _moves.query(self.namespace)
@@ -154,29 +150,30 @@ class Reporter:
             window=self.window,
             dashboards=tuple(dashboards),
             findings=findings,
-            summary=tuple(found[len(found) - len(summary) :]) if summary else (),
+            summary=tuple(found),
             alerts=alerts,
             moves=moved,
             notes=tuple(notes),
             sources=tuple(asker.source.server.where for asker in askers.values()),
         )
 
-    def _find(self, askers: Mapping[str, Asker], dashboard: Dashboard, panel: Panel) -> Finding:
+    def _find(self, askers: Mapping[str, Asker], panel: Panel) -> Finding:
         series: list[tuple[Query, tuple[Series, ...]]] = []
         lines: list[Line] = []
         errors: list[str] = []
         cut = False
         for query in panel.queries:
-            expr = dashboard.filled(query.expr)
             asker = askers[query.source]
             source = asker.source
             try:
                 if panel.kind == LOGS:
-                    lines += asker.ask(partial(source.lines, expr, self.window, LINES))
+                    lines += asker.ask(partial(source.lines, query.expr, self.window, LINES))
                     continue
                 over_time = panel.kind in (SERIES, HEATMAP)
                 found = asker.ask(
-                    partial(source.range, expr, self.window) if over_time else partial(source.at, expr, self.window.now)
+                    partial(source.range, query.expr, self.window)
+                    if over_time
+                    else partial(source.at, query.expr, self.window.now)
                 )
                 series.append((query, _numbers(found.series)))
                 cut = cut or found.cut
@@ -194,10 +191,18 @@ def _known(notes: list[str], what: str, ask: Callable[[], Iterable[Result]]) -> 
         return None
 
 
-def _without(dashboard: Dashboard, sources: Container[str]) -> Dashboard:
-    """The dashboard without the panels that ask somebody else than these sources."""
+def _askable(dashboard: Dashboard, sources: Container[str]) -> Dashboard:
+    """The dashboard of all that a viewer could choose, without the panels that ask somebody else than these sources."""
+
+    def filled(panel: Panel) -> Panel:
+        queries = tuple(replace(query, expr=dashboard.filled(query.expr)) for query in panel.queries)
+        return replace(panel, queries=queries)
+
     rows = (
-        replace(row, panels=tuple(one for one in row.panels if all(query.source in sources for query in one.queries)))
+        replace(
+            row,
+            panels=tuple(filled(one) for one in row.panels if all(query.source in sources for query in one.queries)),
+        )
         for row in dashboard.rows
     )
     return replace(dashboard, rows=tuple(row for row in rows if row.panels))

@@ -126,9 +126,9 @@ class Source:
             raise self.server.strange() from error
 
     def lines(self, query: str, window: Window, limit: int) -> list[Line]:
-        """The newest lines of the window, newest first."""
+        """The newest lines until the moment that the window was asked to end at, newest first."""
         found, _ = self._result(
-            "query_range", query, "streams", start=window.start, end=window.end, limit=limit, direction="backward"
+            "query_range", query, "streams", start=window.start, end=window.now, limit=limit, direction="backward"
         )
         try:
             lines = [

@@ -32,7 +32,8 @@ attributes:
     support: partial
     description:
       - Each run writes what is known now, so each run changes the file.
-      - With O(end), the same samples are the same page, byte by byte, and nothing changes.
+      - With O(end), the same samples are the same page, byte by byte, and nothing changes;
+        but for what the rule of an alert says while it still fires.
 options:
   path:
     description: The file to write. Its folder must exist. A file that is there is replaced, as a whole or not at all.

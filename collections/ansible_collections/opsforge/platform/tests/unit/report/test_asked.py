@@ -90,6 +90,8 @@ def test_lines_come_newest_first_and_bounded() -> None:
     loki = Source.loki(server(lambda *_: {"resultType": "streams", "result": streams}, asked, "Loki"))
     assert [line.text for line in loki.lines("{}", WINDOW, 1)] == ["b2"]
     assert asked[0].startswith("/loki/api/v1/query_range?") and "limit=1&" in asked[0]
+    loki.lines("{}", Window.of(24, END + 599), 1)
+    assert f"end={END + 599:.0f}&" in asked[1], "the newest are after the last moment of the grid"
 
 
 def test_the_server_is_asked_for_a_bounded_answer() -> None:

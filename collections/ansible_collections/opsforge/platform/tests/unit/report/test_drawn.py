@@ -21,29 +21,35 @@ from ansible_collections.opsforge.platform.plugins.module_utils._panels import (
     LOGS,
     LOKI,
     TABLE,
+    Dashboard,
     Panel,
     Query,
+    Row,
     Threshold,
+    Variable,
     graph,
     number,
 )
 from ansible_collections.opsforge.platform.plugins.module_utils._plots import COLORS, Plotter
-from ansible_collections.opsforge.platform.plugins.module_utils._report import LINES
-from ansible_collections.opsforge.platform.plugins.module_utils._series import SERIES_LIMIT, Series
+from ansible_collections.opsforge.platform.plugins.module_utils._report import LINES, Reporter
+from ansible_collections.opsforge.platform.plugins.module_utils._series import SERIES_LIMIT, Series, Source
 from ansible_collections.opsforge.platform.plugins.module_utils._units import SECONDS
 
-from .sources import END, HOSTILE, WINDOW, Reader, drawn, healthy, limited, look, matrix, says, steady, vector
+from .sources import END, HOSTILE, WINDOW, Reader, drawn, healthy, limited, look, matrix, says, server, steady, vector
 
 
 def test_nothing_from_outside_becomes_part_of_the_page() -> None:
     alert = {name: HOSTILE for name in ("alertname", "severity", "team", "x")}
-    words = {"labels": alert, "annotations": {"summary": HOSTILE, "runbook_url": "javascript:alert(3)"}}
+    known = alert | {"y": HOSTILE}
+    told = {"summary": HOSTILE, "runbook_url": "javascript:alert(3)"}
+    words = {"labels": known, "annotations": told, "activeAt": "1970-01-01T00:00:09Z"}
+    odd = {"labels": alert, "annotations": told, "activeAt": HOSTILE}
 
     def say(path: str, asked: dict[str, str]) -> Any:
         if path.endswith("/alerts"):
-            return {"alerts": [words, "no alert", None]}
+            return {"alerts": [words, odd, "no alert", None]}
         if asked["query"].startswith("ALERTS"):
-            return vector((alert, "1e300"))
+            return vector((alert, "1e300"), (known, "9"))
         if "namespace_service:traffic:info" in asked["query"]:
             half = len(WINDOW.moments) // 2
             where = {"service": HOSTILE, "slot": HOSTILE}
@@ -80,6 +86,7 @@ def test_nothing_from_outside_becomes_part_of_the_page() -> None:
     assert not [key for key, _ in found.attributes if key.startswith("on")]
     assert "\u202e" not in page
     assert "<script>alert(1)</script>" in found.text, "it is shown as text"
+    assert report.alerts and [alert for alert in report.alerts if "summary" in alert.annotations]
     addresses = found.values("href") + found.values("xlink:href") + found.values("src")
     assert addresses and all(re.match(r"#[\w-]+$|data:image/png;base64,", address) for address in addresses)
 
@@ -93,13 +100,15 @@ def test_the_page_asks_nobody_and_runs_nothing() -> None:
     assert "http" not in re.sub(r'http-equiv|xmlns(:xlink)?="[^"]+"|Prometheus http://it', "", page)
 
 
-def test_a_firing_alert_leads_to_its_page_and_the_dead_mans_switch_is_no_alarm() -> None:
+@pytest.mark.parametrize("since", ["2026-01-01T07:00:00.987654321Z", "2026-01-01T12:00:00Z", None])
+def test_a_firing_alert_leads_to_its_page_and_the_dead_mans_switch_is_no_alarm(since: str | None) -> None:
+    """What its rule says now, of a later time that it fires, is not told of this one."""
     slow = {"alertname": "Slow", "severity": "warning"}
     words = {"summary": "too slow", "runbook_url": "https://docs.example.org/Slow.md"}
 
     def say(path: str, asked: dict[str, str]) -> Any:
         if path.endswith("/alerts"):
-            return {"alerts": [{"state": "firing", "labels": slow, "annotations": words}]}
+            return {"alerts": [{"state": "firing", "labels": slow, "annotations": words, "activeAt": since}]}
         if asked["query"].startswith("ALERTS_FOR_STATE"):
             return vector(({"__name__": "ALERTS_FOR_STATE", **slow}, str(END - 10800)))
         if asked["query"].startswith("ALERTS"):
@@ -109,9 +118,10 @@ def test_a_firing_alert_leads_to_its_page_and_the_dead_mans_switch_is_no_alarm()
         return healthy(path, asked)
 
     page = drawn(look(graph("A", "A.", "up"), say=say))
-    assert '<a href="https://docs.example.org/Slow.md" rel="noopener noreferrer">Slow</a>' in page
-    assert "<td>2026-01-01 07:00</td>" in page and "too slow" in page
-    assert page.index("Stopped") < page.index("Slow.md") < page.index("Hint"), "the worst first"
+    the_same = since is not None and "T07:" in since
+    assert ('<a href="https://docs.example.org/Slow.md" rel="noopener noreferrer">Slow</a>' in page) is the_same
+    assert "<td>2026-01-01 07:00</td>" in page and ("too slow" in page) is the_same
+    assert page.index("Stopped") < page.index(">Slow<") < page.index("Hint"), "the worst first"
     assert "Watchdog" not in page
 
 
@@ -221,6 +231,7 @@ def test_lines_of_logs_are_read_and_bounded() -> None:
         return {"resultType": "streams", "result": [{"stream": {}, "values": values}]}
 
     found = Reader(drawn(look(Panel("L", "L.", (Query("{}", source=LOKI),), kind=LOGS), loki=talk)))
+    assert "2026-01-01 10:00:00" in found.text, "of an old line nobody sees from the time alone how old it is"
     assert "failed trace_id=abc" in found.text and found.text.count("plain") == LINES - 1
 
 
@@ -313,3 +324,16 @@ def test_text_and_lines_stand_out(colors: dict[str, str]) -> None:
         for line in ("marker", *(f"s{at}" for at in range(COLORS))):
             assert contrast(colors[line], colors[ground]) >= 3, (line, ground)
     assert len({colors[f"s{at}"] for at in range(COLORS)}) == COLORS
+
+
+def test_the_query_below_a_panel_is_the_one_that_was_asked() -> None:
+    asked: list[str] = []
+
+    def say(path: str, question: dict[str, str]) -> Any:
+        asked.append(question.get("query", ""))
+        return healthy(path, question)
+
+    row = Row("Row", (graph("A", "A.", 'up{service=~"$service"}'),))
+    dashboard = Dashboard("board", "Board", "All.", (row,), variables=(Variable("service", "service", "up", "a.+"),))
+    report = Reporter(Source(server(say)), WINDOW, "apps").look([dashboard])
+    assert 'up{service=~"a.+"}' in asked and 'up{service=~"a.+"}' in Reader(drawn(report)).text
