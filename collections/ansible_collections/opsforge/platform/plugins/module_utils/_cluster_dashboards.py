@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from ansible_collections.opsforge.platform.plugins.module_utils._panels import (
     CRITICAL,
+    FAILING,
+    FULL,
     Dashboard,
     Panel,
     Query,
@@ -26,8 +28,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._units import (
     SECONDS,
 )
 
-_FULL = (Threshold(0.8), Threshold(0.95, CRITICAL))
-_FAILING = (Threshold(0.01), Threshold(0.05, CRITICAL))
 _ANY = (Threshold(1),)
 _BAD = (Threshold(1, CRITICAL),)
 _LESS_THAN_ALL = Threshold(1, CRITICAL, below=True)
@@ -110,7 +110,7 @@ def _nodes() -> tuple[Panel, ...]:
             "max by (node) (node_device:disk_busy:ratio_rate5m)",
             "{{node}}",
             RATIO,
-            thresholds=_FULL,
+            thresholds=FULL,
         ),
         Panel(
             "Network",
@@ -139,7 +139,7 @@ def _control_plane() -> tuple[Panel, ...]:
             "cluster:apiserver_errors:ratio_rate5m",
             "errors",
             RATIO,
-            thresholds=_FAILING,
+            thresholds=FAILING,
         ),
         graph(
             "Time of the API",
@@ -164,7 +164,7 @@ def _control_plane() -> tuple[Panel, ...]:
             "instance:etcd_database_used:ratio",
             "{{instance}}",
             RATIO,
-            thresholds=_FULL,
+            thresholds=FULL,
             top=1,
         ),
         graph(
@@ -185,7 +185,7 @@ def _datastores() -> tuple[Panel, ...]:
             "max(instance:pg_connections_used:ratio)",
             "used",
             RATIO,
-            thresholds=_FULL,
+            thresholds=FULL,
             top=1,
         ),
         graph("Transactions", "Per second, by database.", "datname:pg_transactions:rate5m", "{{datname}}", PER_SECOND),
@@ -402,7 +402,7 @@ def capacity(_: Scene) -> Dashboard:
                         "max by (namespace) (namespace_pod_container:memory_limit_used:ratio)",
                         "{{namespace}}",
                         RATIO,
-                        thresholds=_FULL,
+                        thresholds=FULL,
                         top=1,
                     ),
                 ),
@@ -420,7 +420,7 @@ def _promised(what: str, expr: str) -> Panel:
 
 def _used(title: str, tells: str, expr: str) -> Panel:
     """A share of each node."""
-    return graph(title, tells, expr, "{{node}}", RATIO, thresholds=_FULL, top=1)
+    return graph(title, tells, expr, "{{node}}", RATIO, thresholds=FULL, top=1)
 
 
 def _room() -> tuple[Panel, ...]:

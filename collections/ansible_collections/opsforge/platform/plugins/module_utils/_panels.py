@@ -58,6 +58,11 @@ class Threshold:
         return value < self.value if self.below else value >= self.value
 
 
+# Of a share: from where on too much of it fails, or is taken.
+FAILING = (Threshold(0.01), Threshold(0.05, CRITICAL))
+FULL = (Threshold(0.8), Threshold(0.95, CRITICAL))
+
+
 @dataclass(frozen=True)
 class Panel:
     """One picture, or one number, and in one sentence what it tells.

@@ -6,6 +6,8 @@ from __future__ import annotations
 from ansible_collections.opsforge.platform.plugins.module_utils import _moves
 from ansible_collections.opsforge.platform.plugins.module_utils._panels import (
     CRITICAL,
+    FAILING,
+    FULL,
     LOKI,
     TABLE,
     Dashboard,
@@ -28,7 +30,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._units import (
     SECONDS,
 )
 
-_FAILING = (Threshold(0.01), Threshold(0.05, CRITICAL))
 _ANY = (Threshold(1),)
 _BAD = Threshold(1, CRITICAL)
 # The dead man's switch fires always, and nobody needs to know.
@@ -60,7 +61,7 @@ def _now(labels: str) -> tuple[Panel, ...]:
     rate, failed = (f"sum(namespace_service:http_{kind}:rate5m{{{labels}}})" for kind in ("requests", "errors"))
     return (
         number("Requests", "Of all services.", rate, REQUESTS_PER_SECOND),
-        number("Failing", "Share of all requests.", f"{failed} / ({rate} > 0) or {failed}", RATIO, *_FAILING),
+        number("Failing", "Share of all requests.", f"{failed} / ({rate} > 0) or {failed}", RATIO, *FAILING),
         number(
             "Targets of services that do not answer",
             "Pods that Prometheus cannot read.",
@@ -88,7 +89,7 @@ def _services(labels: str) -> tuple[Panel, ...]:
             f"max by (service) (namespace_service:http_errors:ratio_rate5m{{{labels}}} or 0 * {rate})",
             "{{service}}",
             RATIO,
-            thresholds=_FAILING,
+            thresholds=FAILING,
         ),
         graph(
             "Slowest in a hundred by service",
@@ -104,7 +105,7 @@ def _services(labels: str) -> tuple[Panel, ...]:
             f"max by (service) (namespace_service:saturation:ratio{{{labels}}})",
             "{{service}}",
             RATIO,
-            thresholds=(Threshold(0.8), Threshold(0.95, CRITICAL)),
+            thresholds=FULL,
             top=1,
         ),
         graph(
@@ -167,7 +168,7 @@ def _entrance() -> tuple[Panel, ...]:
             "gateway_upstream:http_errors:ratio_rate5m or 0 * gateway_upstream:http_requests:rate5m",
             "{{envoy_cluster_name}}",
             RATIO,
-            thresholds=_FAILING,
+            thresholds=FAILING,
         ),
     )
 
@@ -312,7 +313,7 @@ def _slots(labels: str) -> tuple[Panel, ...]:
             f"max {by} ({ratio} or 0 * {rate})",
             slot,
             RATIO,
-            thresholds=_FAILING,
+            thresholds=FAILING,
         ),
         graph(
             "Slowest in a hundred by slot",
@@ -343,7 +344,7 @@ def _slots(labels: str) -> tuple[Panel, ...]:
             f"max {by} (namespace_service_slot:memory_limit_used:ratio{{{labels}}})",
             slot,
             RATIO,
-            thresholds=(Threshold(0.8), Threshold(0.95, CRITICAL)),
+            thresholds=FULL,
             top=1,
         ),
     )

@@ -9,6 +9,8 @@ from typing import Any
 from ansible_collections.opsforge.platform.plugins.module_utils import _slo_panels
 from ansible_collections.opsforge.platform.plugins.module_utils._panels import (
     CRITICAL,
+    FAILING,
+    FULL,
     HEATMAP,
     LOGS,
     LOKI,
@@ -31,9 +33,6 @@ from ansible_collections.opsforge.platform.plugins.module_utils._units import (
     REQUESTS_PER_SECOND,
     SECONDS,
 )
-
-_FAILING = (Threshold(0.01), Threshold(0.05, CRITICAL))
-_FULL = (Threshold(0.8), Threshold(0.95, CRITICAL))
 
 
 def dashboards(scene: Scene) -> list[Dashboard]:
@@ -84,7 +83,7 @@ def _requests(labels: str, entry: Mapping[str, Any]) -> Row:
         "Requests, errors, duration",
         (
             number("Requests", "Per second, now.", rate, REQUESTS_PER_SECOND),
-            number("Errors", "Share of requests that failed.", errors, RATIO, *_FAILING),
+            number("Errors", "Share of requests that failed.", errors, RATIO, *FAILING),
             number("p99", "99 in a hundred requests take no longer.", latency(99), SECONDS, *slow),
             graph(
                 "Requests by status",
@@ -100,7 +99,7 @@ def _requests(labels: str, entry: Mapping[str, Any]) -> Row:
                 errors,
                 "errors",
                 RATIO,
-                thresholds=_FAILING,
+                thresholds=FAILING,
             ),
             Panel(
                 "Latency",
@@ -159,7 +158,7 @@ def _slots(labels: str) -> Row:
                 f"max by (slot) ({ratio})",
                 "{{slot}}",
                 RATIO,
-                thresholds=_FAILING,
+                thresholds=FAILING,
             ),
             graph(
                 "Slowest in a hundred by slot",
@@ -182,9 +181,7 @@ def _saturation(labels: str, pods: str, entry: Mapping[str, Any]) -> Row:
             f'max by (pod) (database_pool_connections{{{labels},state="{state}"}})' for state in ("in_use", "limit")
         )
         tells = "Connections in use, of those that a pod may have; at 100% requests wait for one."
-        more.append(
-            graph("Database connections", tells, f"{taken} / {most}", "{{pod}}", RATIO, thresholds=_FULL, top=1)
-        )
+        more.append(graph("Database connections", tells, f"{taken} / {most}", "{{pod}}", RATIO, thresholds=FULL, top=1))
     return Row(
         "Saturation",
         (
@@ -208,7 +205,7 @@ def _saturation(labels: str, pods: str, entry: Mapping[str, Any]) -> Row:
                 f"max by (pod) (namespace_pod_container:memory_limit_used:ratio{{{pods}}})",
                 "{{pod}}",
                 RATIO,
-                thresholds=_FULL,
+                thresholds=FULL,
                 top=1,
             ),
             *more,
@@ -250,7 +247,7 @@ def _dependencies(labels: str, entry: Mapping[str, Any]) -> Row:
                 f"max {by} ({ratio}) or 0 * max {by} ({circuits})",
                 name,
                 RATIO,
-                thresholds=_FAILING,
+                thresholds=FAILING,
             ),
             graph(
                 "Time of calls",

@@ -52,8 +52,6 @@ class Unit:
             return "no data"
         if math.isinf(value):
             return "∞" if value > 0 else "-∞"
-        if self is DATE:
-            return moment(value)
         divisor, sign = self.scale(value)
         number = _number(value / divisor)
         return f"{number}{sign}" if sign in ("", "%") else f"{number} {sign}"
@@ -68,11 +66,10 @@ PER_SECOND = Unit("per_second", "cps", _SI, "/s")
 REQUESTS_PER_SECOND = Unit("requests_per_second", "reqps", _SI, " req/s")
 CORES = Unit("cores", "short", ((0, 1, "cores"),))
 MONEY = Unit("money", "short")  # in the currency that the legend names
-DATE = Unit("date", "dateTimeAsIso", ((0, 1, ""),))  # seconds since the epoch
 
 UNITS = {
     unit.name: unit
-    for unit in (COUNT, SECONDS, BYTES, BYTES_PER_SECOND, RATIO, PER_SECOND, REQUESTS_PER_SECOND, CORES, MONEY, DATE)
+    for unit in (COUNT, SECONDS, BYTES, BYTES_PER_SECOND, RATIO, PER_SECOND, REQUESTS_PER_SECOND, CORES, MONEY)
 }
 
 
