@@ -20,6 +20,8 @@ PLATFORM = {
     "platform_kubeconfig": "/state/kubeconfig",
     "platform_pod_cidr": "10.244.0.0/16",
     "platform_namespace": "apps",
+    "platform_docs_url": "https://example.org/docs/",
+    "platform_dashboards_url": "report.html#",
     "platform_name": "test",
     "platform_environment": "local",
     "platform_cache_dir": "/cache",

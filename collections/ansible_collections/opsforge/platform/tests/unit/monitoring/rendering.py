@@ -24,6 +24,8 @@ PLATFORM = {
     "platform_cache_dir": "/cache",
     "platform_registry_metrics": "172.30.0.2:5001",
     "platform_namespace": "apps",
+    "platform_docs_url": "https://example.org/docs/",
+    "platform_dashboards_url": "report.html#",
     "platform_services": {
         "auth": {
             "version": "1.0.0",
