@@ -104,7 +104,7 @@ def test_what_an_alert_reads_is_there(ask: Ask, alert: str) -> None:
                 assert ask("prometheus", path)["data"], wanted
 
 
-# Each command of a page is one fence's line that begins with the prompt, and those that go on with it.
+# A command is a line with the prompt, and those below it that go on with it.
 COMMAND = re.compile(r"^ *\$ (.+(?:\n(?! *(?:\$|```)).*)*)", re.MULTILINE)
 PLACEHOLDER = re.compile(r"<[a-z][^<>]*>")
 
@@ -143,7 +143,7 @@ def test_what_a_page_asks_is_there(ask: Ask, page: Path) -> None:
 def shell(kubeconfig: str) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Type a line as whoever follows a page does."""
     cache = Path(os.environ.get("OPSFORGE_CACHE", "~/.cache/opsforge")).expanduser()
-    (programs,) = {program.parent for program in cache.glob("files/kubernetes/*/kubectl")}
+    *_, programs = sorted(program.parent for program in cache.glob("files/kubernetes/*/kubectl"))
     environment = {**os.environ, "KUBECONFIG": kubeconfig, "PATH": f"{programs}:{os.environ['PATH']}"}
 
     def run(line: str) -> subprocess.CompletedProcess[str]:
