@@ -23,6 +23,7 @@ pytestmark = pytest.mark.thorough
 CHECKOUT = Path(__file__).parents[3]
 HTTP_NODE_PORT = 30080
 GONE_SECONDS_MAX = 60
+STARTED = "process_start_time_seconds{job='prometheus'}"
 # Its processes seen from the node; no program for it is there for certain.
 KILL = (
     'for one in /proc/[0-9]*; do [ "$(cat $one/comm)" = prometheus ] && kill -9 "${one#/proc/}"; done 2>/dev/null; true'
@@ -102,8 +103,9 @@ def test_a_crash_under_load_loses_what_it_missed_and_no_more(site: Site, tmp_pat
     assert pod is not None
     [before] = pod["status"]["containerStatuses"]
     began = asked.ask("time()")
+    started = asked.ask(STARTED)
     oldest = asked.ask("min(min_over_time(timestamp(up)[15m:15s]))")
-    assert began and oldest
+    assert began and started and oldest
     with Load(f"http://{site.published(HTTP_NODE_PORT)}/catalog/products?limit=5", 50, 300, tmp_path / "load") as load:
         node = f"{site.platform}-{pod['spec']['nodeName']}"
         subprocess.run(["docker", "exec", node, "sh", "-c", KILL], check=True, capture_output=True)
@@ -116,7 +118,7 @@ def test_a_crash_under_load_loses_what_it_missed_and_no_more(site: Site, tmp_pat
 
         site.eventually(is_back, 180)
         # Two scrapes after it came back.
-        running = f"time() - (process_start_time_seconds{{job='prometheus'}} > {began:.3f})"
+        running = f"time() - ({STARTED} > {started:.3f})"
         site.eventually(lambda: (asked.ask(running) or 0) > 30, 120)
     assert [one for one in load.requests() if one.is_lost] == [], "people did not notice"
     assert asked.ask(f"min(min_over_time(timestamp(up)[15m:15s] @ {began:.3f}))") == oldest, "what it had is there"
