@@ -87,7 +87,8 @@ class Prometheus:
 
         NaN and infinities are numbers. Raises Unreachable, and Invalid for a query that is wrong or has several.
         """
-        wanted = {"query": query, "timeout": f"{self.timeout:g}s", **({} if time is None else {"time": f"{time:.3f}"})}
+        # A number without a unit may be a part of a second; one with a unit may not.
+        wanted = {"query": query, "timeout": f"{self.timeout:g}", **({} if time is None else {"time": f"{time:.3f}"})}
         data = self.data(f"/api/v1/query?{urlencode(wanted)}", query)
         try:
             return _number(query, data)

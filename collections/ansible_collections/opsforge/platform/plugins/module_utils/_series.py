@@ -154,7 +154,7 @@ class Source:
             key: value if isinstance(value, str) else f"{value:.3f}".rstrip("0").rstrip(".")
             for key, value in wanted.items()
         }
-        words |= {"query": query, "timeout": f"{self.server.timeout:g}s"}
+        words |= {"query": query, "timeout": f"{self.server.timeout:g}"}
         answer = self.server.answer(f"{self.root}/{door}?{urlencode(words)}", query)
         data = answer["data"]
         if not isinstance(data, dict) or not isinstance(data.get("result"), list):

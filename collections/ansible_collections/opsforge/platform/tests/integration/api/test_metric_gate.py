@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -413,8 +414,13 @@ def test_prometheus_gone(gate: Door) -> None:
     assert gate(conditions=errors(), unreachable="pass")["verdict"] == "pass"
 
 
+def test_it_is_given_a_part_of_a_second(gate: Door) -> None:
+    assert gate(conditions=errors(), prometheus_timeout=7.5)["verdict"]
+
+
 def test_prometheus_hangs(gate: Door, prometheus: RealPrometheus) -> None:
     prometheus.process.send_signal(signal.SIGSTOP)
+    os.waitpid(prometheus.process.pid, os.WUNTRACED)  # until it has stopped
     try:
         answer = gate(conditions=errors(), prometheus_timeout=0.3, unreachable="fail")
     finally:
