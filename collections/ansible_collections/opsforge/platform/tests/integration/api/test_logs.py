@@ -26,7 +26,13 @@ from .patience import eventually
 
 ROLE = Path(__file__).parents[3] / "roles/logging"
 PLATFORM = {"platform_pod_cidr": "10.244.0.0/16", "platform_namespace": "apps", "platform_name": "test"}
-PLATFORM |= {"platform_environment": "local", "platform_kubeconfig": "", "platform_cache_dir": ""}
+PLATFORM |= {
+    "platform_docs_url": "docs/",
+    "platform_dashboards_url": "dashboards/",
+    "platform_environment": "local",
+    "platform_kubeconfig": "",
+    "platform_cache_dir": "",
+}
 UID = "8b1ab1a4-5b3e-4c39-9b35-6c2b1c5f000"
 REQUEST = {"level": "info", "request_id": "r1", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "event": "request"}
 
