@@ -560,7 +560,7 @@ def test_a_query_is_encoded_and_may_be_about_another_time() -> None:
         return Answer(200, None, json.dumps(vector("1")).encode())  # type: ignore[arg-type]
 
     Prometheus("it", fetch, 2.5).ask('x{a="b&c"}', 12.5)
-    assert paths == ["/api/v1/query?query=x%7Ba%3D%22b%26c%22%7D&timeout=2.5s&time=12.500"]
+    assert paths == ["/api/v1/query?query=x%7Ba%3D%22b%26c%22%7D&timeout=2.5&time=12.500"]
 
 
 ADDRESS: Callable[..., Object] = lambda **given: {  # noqa: E731
