@@ -43,16 +43,17 @@ def firing(source: Source, moment: float) -> list[Alert]:
     """What fires at the moment, worst first, without the dead man's switch. Raises Unreachable."""
     # All of them: with a limit it would be chance whether the worst is among those that come.
     found = [_plain(series.labels) for series in source.at(_FIRING, moment, limit=None).series]
-    since = {_key(_plain(series.labels)): series.last for series in source.at(_SINCE, moment, limit=None).series}
+    begun = {_key(_plain(series.labels)): series.last for series in source.at(_SINCE, moment, limit=None).series}
     # What a rule says today may hold other numbers: it is told of the same firing only, not of an earlier one.
     words = {
         (_key(_texts(one.get("labels"))), _second(one.get("activeAt"))): _texts(one.get("annotations"))
         for one in source.alerts()
     }
-    alerts = (
-        Alert(labels, since.get(_key(labels)), words.get((_key(labels), since.get(_key(labels))), {}))
-        for labels in found
-    )
+    alerts = []
+    for labels in found:
+        key = _key(labels)
+        since = begun.get(key)
+        alerts.append(Alert(labels, since, words.get((key, since), {})))
     return sorted((alert for alert in alerts if alert.severity != "none"), key=lambda alert: alert.rank)
 
 
