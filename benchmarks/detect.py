@@ -78,10 +78,18 @@ def measure(stage: Stage, pager: Pager, fault: Fault, report: Report) -> None:
 
 
 def healthy(pager: Pager, entrance_url: str, folder: Path, minutes: float, report: Report) -> None:
-    """Let people use a platform with nothing wrong, and count who is told of what."""
+    """Let people use a platform with nothing wrong, and count who is told of what.
+
+    Raises RuntimeError when the load ended before the time did: what nobody uses is no healthy platform.
+    """
     begin = len(pager.heard())
-    with Load(f"{entrance_url}/catalog/products?limit=5", 50, minutes * 60 + 60, folder / "load"):
-        time.sleep(minutes * 60)
+    end = time.monotonic() + minutes * 60
+    with Load(f"{entrance_url}/catalog/products?limit=5", 50, minutes * 60 + 60, folder / "load") as load:
+        while load.is_running and time.monotonic() < end:
+            time.sleep(1)
+        if not load.is_running:
+            raise RuntimeError("the load ended by itself: the platform left too many requests unanswered")
+        requests = list(load.requests())
     heard = pager.notifications(begin)
     false = [one for one in heard if one.receiver != DEADMAN]
     for one in false:
@@ -90,6 +98,8 @@ def healthy(pager: Pager, entrance_url: str, folder: Path, minutes: float, repor
     for earlier, later in zip(hopes, hopes[1:], strict=False):
         report.sample("ours", "silence_seconds", later - earlier, "s")
     report.summary["healthy_minutes"] = minutes
+    report.summary["requests"] = len(requests)
+    report.summary["requests_lost"] = sum(request.is_lost for request in requests)
     report.summary["false_alarms"] = len(false)
 
 
