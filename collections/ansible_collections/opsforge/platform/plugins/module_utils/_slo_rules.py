@@ -39,12 +39,15 @@ class Burn(NamedTuple):
     short: str
     # For how long there must have been a promise: of the first minutes, three days know no more than an hour does.
     since: str = ""
+    # The window of the page that is told first, and ends long before this one: what that told of within this one's
+    # short window is no news.
+    after: str = ""
 
 
 # A page is a fiftieth of 30 days' budget gone in an hour, or a twentieth in six; a ticket a tenth in a day or in three.
 BURNS = (
     Burn(PAGE, "14.4", "1h", "5m"),
-    Burn(PAGE, "6", "6h", "30m", "3h"),
+    Burn(PAGE, "6", "6h", "30m", "3h", after="1h"),
     Burn(TICKET, "3", "1d", "2h", "12h"),
     Burn(TICKET, "1", "3d", "6h", "36h"),
 )
@@ -137,6 +140,8 @@ def _alerts(slos: Sequence[Slo]) -> Iterator[Rule]:
 def _alert(burn: Burn, alerting: Alerting, selector: str, beside: str = "") -> Rule:
     limit = f"{burn.times} * {_BUDGET}"
     over = "" if burn.times == "1" else f"{burn.times} times "
+    name = alerting.name or ALERT
+    told = f'ALERTS{{alertname={json.dumps(name)}, alertstate="firing", window="{burn.after}"}}[{burn.short}]'
     clauses = [
         f"{_error_ratio(burn.long)}{selector} > {limit}",
         f"and {_error_ratio(burn.short)} > {limit}",
@@ -145,9 +150,10 @@ def _alert(burn: Burn, alerting: Alerting, selector: str, beside: str = "") -> R
         f"unless {_errors(burn.long)} < {_FAILURES_MIN}",
         f"unless {_SHORT_SHARE} * {_errors(burn.short)} < {_FAILURES_MIN}",
         f"unless {beside}" if beside else "",
+        f"unless on (namespace, service, slo) last_over_time({told})" if burn.after else "",
     ]
     return {
-        "alert": alerting.name or ALERT,
+        "alert": name,
         "expr": "\n".join(filter(None, clauses)) + "\n",
         # What knows the reason (many answers fail, no pod is ready) is told first, and then silences this.
         **({"for": "2m"} if burn.kind == PAGE else {}),

@@ -167,6 +167,26 @@ def test_slow_burns(rules: Path, series: dict[str, str], expected: list[Object])
     play(rules, series, step="2m", promql_expr_test=expected)
 
 
+@pytest.mark.parametrize(
+    "series, expected",
+    [
+        pytest.param(
+            # 600 a minute; after four hours a fifth of them fails, for twenty minutes.
+            answers("0+600x240 144480+480x20 154200+600x60", "0x240 120+120x20 2520x60"),
+            [fired(250, "1h"), *(fired(minute) for minute in (268, 275, 290, 300))],
+            id="what was told is no news afterwards",
+        ),
+        pytest.param(
+            answers("0+600x240 144480+480x20 154195.8+595.8x60", "0x240 120+120x20 2524.2+4.2x60"),
+            [fired(250, "1h"), fired(290), fired(310, "6h")],
+            id="until more than that has failed",
+        ),
+    ],
+)
+def test_an_outage_is_one_page(rules: Path, series: dict[str, str], expected: list[Object]) -> None:
+    play(rules, series, promql_expr_test=expected)
+
+
 def test_an_alert_says_who_acts_and_where_it_is_read_up(rules: Path) -> None:
     labels = {
         "alertname": "SLOBurnRateHigh",
