@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
+import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +18,8 @@ import pytest
 
 from ansible_collections.opsforge.platform.plugins.module_utils._apply import Wish, ensure_absent, ensure_present
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
+from ansible_collections.opsforge.platform.plugins.module_utils._http import Pool
+from ansible_collections.opsforge.platform.plugins.module_utils._kubeconfig import load_endpoint
 
 CHECKOUT = Path(__file__).parents[1]
 WISH = Wish(manager="opsforge-test", wait_timeout=120)
@@ -23,6 +27,7 @@ POD_SECURITY = {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"ty
 CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 T = TypeVar("T")
+Ask = Callable[..., Any]
 
 
 @dataclass
@@ -34,6 +39,11 @@ class Site:
     state_dir: Path
     made: list[dict[str, Any]] = field(default_factory=list)
     name: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:8]}")
+
+    @property
+    def kubeconfig(self) -> str:
+        """The file with the administrator's way into the cluster."""
+        return str(self.state_dir / "kubeconfig")
 
     def published(self, node_port: int) -> str:
         """Where on this machine a port of the first control plane is published, as `127.0.0.1:8080`."""
@@ -103,11 +113,31 @@ class Site:
         return self.cluster.logs(namespace, pod["metadata"]["name"], tail=100).strip()
 
 
+def reach() -> Site:
+    """The platform of the environment."""
+    platform = os.environ.get("OPSFORGE_PLATFORM", "opsforge")
+    state_dir = CHECKOUT / ".state" / platform
+    return Site(platform, connect({"kubeconfig": str(state_dir / "kubeconfig")}), state_dir)
+
+
 @pytest.fixture
 def site() -> Iterator[Site]:
     """The running platform."""
-    platform = os.environ.get("OPSFORGE_PLATFORM", "opsforge")
-    state_dir = CHECKOUT / ".state" / platform
-    found = Site(platform, connect({"kubeconfig": str(state_dir / "kubeconfig")}), state_dir)
+    found = reach()
     yield found
     ensure_absent(found.cluster, found.made, Wish(manager="opsforge-test"))
+
+
+@pytest.fixture(scope="session")
+def ask() -> Ask:
+    """Ask a Service, as `<namespace>/<name>`, through the API server's proxy, as people do."""
+    pool = Pool(load_endpoint(reach().kubeconfig, None))
+
+    def get(server: str, path: str, /, **query: str) -> Any:
+        namespace, name = server.split("/")
+        where = f"/api/v1/namespaces/{namespace}/services/{name}:http/proxy/{path}?{urllib.parse.urlencode(query)}"
+        answer = pool.request("GET", where)
+        assert answer.status == 200, answer.body.decode()
+        return json.loads(answer.body)
+
+    return get

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import urllib.parse
 import urllib.request
@@ -14,17 +13,13 @@ from uuid import uuid4
 
 import pytest
 
-from ansible_collections.opsforge.platform.plugins.module_utils._http import Pool
-from ansible_collections.opsforge.platform.plugins.module_utils._kubeconfig import load_endpoint
 from loadtests.walk import Answer, Loopback, Shop
 
 if TYPE_CHECKING:
-    from conftest import Site
+    from conftest import Ask, Site
 
 HTTP_NODE_PORT = 30080
 LABELS = {"job", "namespace", "service", "slot", "level", "node"}
-
-Ask = Callable[..., Any]
 
 
 @dataclass
@@ -37,21 +32,6 @@ class Noting(Loopback):
         answer = super().__call__(method, path, name=name, headers=headers, body=body)
         self.ids[f"{method} {path}"] = answer.headers.get("x-request-id", "")
         return answer
-
-
-@pytest.fixture
-def ask(site: Site) -> Ask:
-    """Ask a Service, as `<namespace>/<name>`, through the API server's proxy, as people do."""
-    pool = Pool(load_endpoint(str(site.state_dir / "kubeconfig"), None))
-
-    def get(server: str, path: str, /, **query: str) -> Any:
-        namespace, name = server.split("/")
-        where = f"/api/v1/namespaces/{namespace}/services/{name}:http/proxy/{path}?{urllib.parse.urlencode(query)}"
-        answer = pool.request("GET", where)
-        assert answer.status == 200, answer.body.decode()
-        return json.loads(answer.body)
-
-    return get
 
 
 @pytest.fixture

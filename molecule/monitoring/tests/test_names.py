@@ -7,11 +7,9 @@ import json
 import os
 import re
 import subprocess
-import time
-import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -19,11 +17,12 @@ import yaml
 from loadtests.entrance import entrance
 from loadtests.walk import Loopback, Shop
 
+if TYPE_CHECKING:
+    from conftest import Ask, Site
+
 CHECKOUT = Path(__file__).parents[3]
 RULES = CHECKOUT / "collections/ansible_collections/opsforge/platform/roles/monitoring/files/rules"
 PAGES = sorted((CHECKOUT / "docs/runbooks").glob("*.md"))
-
-Ask = Callable[[str, str], Any]
 
 # What an alert selects its fault by: on a platform that is well no series has these values.
 FAULTS = {
@@ -52,7 +51,8 @@ RARE = re.compile(
 
 
 def test_every_shipped_rule_is_loaded_and_evaluates(ask: Ask) -> None:
-    loaded = [rule for group in ask("prometheus", "api/v1/rules")["data"]["groups"] for rule in group["rules"]]
+    groups = ask("monitoring/prometheus", "api/v1/rules")["data"]["groups"]
+    loaded = [rule for group in groups for rule in group["rules"]]
     names = {rule.get("alert") or rule["record"] for rule in _shipped()}
     assert names - {rule["name"] for rule in loaded} == set()
     assert [(rule["name"], rule.get("lastError")) for rule in loaded if rule["health"] == "err"] == []
@@ -75,17 +75,31 @@ def _selectors(node: Any) -> Iterator[list[dict[str, str]]]:
             yield from _selectors(part)
 
 
-@pytest.fixture(scope="module")
-def visited(ask: Ask) -> None:
+@pytest.fixture
+def visited(site: Site, ask: Ask) -> None:
     """Somebody used the shop lately: what is recorded of traffic is there only then."""
-    shop = Shop(Loopback(f"http://{entrance(os.environ.get('OPSFORGE_PLATFORM', 'opsforge'))}"), patience=60)
-    recorded = f"api/v1/query?query={urllib.parse.quote('count(namespace_service:http_errors:ratio_rate5m) > 1')}"
-    deadline = time.monotonic() + 120
-    while not ask("prometheus", recorded)["data"]["result"]:
-        assert time.monotonic() < deadline, "nothing is recorded of a visit"
-        customer = shop.sign_up()  # again: of requests that all came before a counter was first read no rate is known
+    shop = Shop(Loopback(f"http://{entrance(site.platform)}"), patience=60)
+
+    def is_recorded() -> bool:
+        query = "count(namespace_service:http_errors:ratio_rate5m) > 1"
+        if ask("monitoring/prometheus", "api/v1/query", query=query)["data"]["result"]:
+            return True
+        # Again: of requests that all came before a counter was first read no rate is known.
+        customer = shop.sign_up()
         customer.buy(customer.browse()[0]["id"])
-        time.sleep(1)
+        return False
+
+    site.eventually(is_recorded, 120)
+
+
+def _parsed(ask: Ask, query: str) -> Any:
+    """A query as Prometheus itself reads it."""
+    return ask("monitoring/prometheus", "api/v1/parse_query", query=query)["data"]
+
+
+def _is_there(ask: Ask, selector: str) -> bool:
+    """Whether any series is selected, lately or before."""
+    return bool(ask("monitoring/prometheus", "api/v1/label/__name__/values", **{"match[]": selector})["data"])
 
 
 @pytest.mark.usefixtures("visited")
@@ -95,13 +109,11 @@ def test_what_an_alert_reads_is_there(ask: Ask, alert: str) -> None:
     for rule in _shipped():
         if rule.get("alert") != alert:
             continue
-        parsed = ask("prometheus", f"api/v1/parse_query?query={urllib.parse.quote(rule['expr'])}")["data"]
-        for matchers in _selectors(parsed):
+        for matchers in _selectors(_parsed(ask, rule["expr"])):
             known = [one for one in matchers if one["name"] not in FAULTS and not one["type"].startswith("!")]
             wanted = "{" + ",".join(f"{one['name']}{one['type']}{json.dumps(one['value'])}" for one in known) + "}"
             if not any(one["name"] == "__name__" and RARE.fullmatch(one["value"]) for one in known):
-                path = f"api/v1/label/__name__/values?match[]={urllib.parse.quote(wanted)}"
-                assert ask("prometheus", path)["data"], wanted
+                assert _is_there(ask, wanted), wanted
 
 
 # A command is a line with the prompt, and those below it that go on with it.
@@ -130,23 +142,21 @@ def _queries(page: Path) -> list[str]:
 def test_what_a_page_asks_is_there(ask: Ask, page: Path) -> None:
     """Who reads it at night takes an empty answer for a good one. Only names have to be there."""
     for query in _queries(page):
-        parsed = ask("prometheus", f"api/v1/parse_query?query={urllib.parse.quote(query)}")["data"]
-        for matchers in _selectors(parsed):
+        for matchers in _selectors(_parsed(ask, query)):
             (name,) = (one for one in matchers if one["name"] == "__name__")
             labels = sorted({one["name"] for one in matchers} - FAULTS - {"__name__"})
             parts = [f"__name__{name['type']}{json.dumps(name['value'])}", *(f'{label}!=""' for label in labels)]
             wanted = "{" + ",".join(parts) + "}"
             if not RARE.fullmatch(name["value"]):
-                path = f"api/v1/label/__name__/values?match[]={urllib.parse.quote(wanted)}"
-                assert ask("prometheus", path)["data"], f"{query}: {wanted}"
+                assert _is_there(ask, wanted), f"{query}: {wanted}"
 
 
-@pytest.fixture(scope="module")
-def shell(kubeconfig: str) -> Callable[[str], subprocess.CompletedProcess[str]]:
+@pytest.fixture
+def shell(site: Site) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Type a line as whoever follows a page does."""
     cache = Path(os.environ.get("OPSFORGE_CACHE", "~/.cache/opsforge")).expanduser()
     *_, programs = sorted(program.parent for program in cache.glob("files/kubernetes/*/kubectl"))
-    environment = {**os.environ, "KUBECONFIG": kubeconfig, "PATH": f"{programs}:{os.environ['PATH']}"}
+    environment = {**os.environ, "KUBECONFIG": site.kubeconfig, "PATH": f"{programs}:{os.environ['PATH']}"}
 
     def run(line: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment, timeout=60)

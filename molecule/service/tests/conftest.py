@@ -53,7 +53,7 @@ class Service:
 
     def module_refused(self, module: str, *words: str, **arguments: Any) -> None:
         """The same for one of the modules by itself."""
-        kubeconfig = str(self.site.state_dir / "kubeconfig")
+        kubeconfig = self.site.kubeconfig
         given = {"kubeconfig": kubeconfig, "namespace": "apps", "service": self.name, **arguments}
         run = self._run("ansible", "localhost", "-m", f"opsforge.platform.{module}", "-a", json.dumps(given))
         _is_refusal(run, *words)
