@@ -17,35 +17,19 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 
-from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import find_plugins
+from ansible_collections.opsforge.platform.tests.unit.roles import evaluate
 
 from .control_plane import find_binary, free_ports
 from .patience import eventually
 
-ROLE = Path(__file__).parents[3] / "roles/logging"
-PLATFORM = {"platform_pod_cidr": "10.244.0.0/16", "platform_namespace": "apps", "platform_name": "test"}
-PLATFORM |= {
-    "platform_docs_url": "docs/",
-    "platform_dashboards_url": "dashboards/",
-    "platform_environment": "local",
-    "platform_kubeconfig": "",
-    "platform_cache_dir": "",
-}
 UID = "8b1ab1a4-5b3e-4c39-9b35-6c2b1c5f000"
 REQUEST = {"level": "info", "request_id": "r1", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "event": "request"}
 
 
 def render(name: str) -> str:
     """A variable of the role, from its own defaults."""
-    find_plugins()
-    loader = DataLoader()
-    variables: dict[str, Any] = {"ansible_search_path": [str(ROLE)]}
-    for file in ("defaults/main.yml", "vars/main.yml"):
-        variables |= loader.load_from_file(str(ROLE / file), trusted_as_template=True)
-    return str(Templar(loader, variables | PLATFORM).template(trust_as_template("{{ " + name + " }}")))
+    return str(evaluate("logging", "{{ " + name + " }}"))
 
 
 class Node:

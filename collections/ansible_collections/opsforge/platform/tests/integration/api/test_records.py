@@ -16,7 +16,8 @@ import yaml
 
 from ansible_collections.opsforge.platform.plugins.module_utils import _releases
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster
-from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import Objects, render
+from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import render
+from ansible_collections.opsforge.platform.tests.unit.roles import Objects
 
 from .control_plane import ControlPlane, find_binary, free_ports
 from .patience import eventually

@@ -1,42 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What sizes a service, and what KEDA may do for it, rendered by Ansible itself from the roles' own defaults."""
+"""What sizes a service, and what KEDA may do for it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar, trust_as_template
 
-ROLES = Path(__file__).parents[3] / "roles"
-PLATFORM = {
-    "platform_kubeconfig": "/state/kubeconfig",
-    "platform_namespace": "apps",
-    "platform_cache_dir": "/cache",
-    "platform_checkout_dir": "/checkout",
-    "platform_network_subnet": "192.0.2.0/24",
-}
+from ansible_collections.opsforge.platform.tests.unit.roles import evaluate
+
 Object = dict[str, Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugins() -> None:
-    """Lookups and filters are found as in a run."""
-    init_plugin_loader()
 
 
 def render(role: str, template: str, **settings: Any) -> list[Object]:
     """The objects of one template of a role, with these settings over its defaults."""
-    loader = DataLoader()
-    variables: Object = {**PLATFORM, "ansible_search_path": [str(ROLES / role)], "ansible_check_mode": False}
-    for name in ("defaults/main.yml", "vars/main.yml"):
-        variables |= loader.load_from_file(str(ROLES / role / name), trusted_as_template=True)
-    ask = trust_as_template("{{ lookup('ansible.builtin.template', template) }}")
-    text = Templar(loader, variables | settings | {"template": template}).template(ask)
+    ask = "{{ lookup('ansible.builtin.template', template) }}"
+    text = evaluate(role, ask, template=template, **settings)
     return [found for found in yaml.safe_load_all(text) if found]
 
 

@@ -4,19 +4,15 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar, trust_as_template
 
-ROLE = Path(__file__).parents[3] / "roles/datastores"
-PLATFORM: dict[str, Any] = {
-    "platform_kubeconfig": "/state/kubeconfig",
-    "platform_namespace": "apps",
+from ansible_collections.opsforge.platform.tests.unit import roles
+from ansible_collections.opsforge.platform.tests.unit.roles import Objects, by_name
+
+SITE: dict[str, Any] = {
     "platform_services": {"auth": {"database": True, "redis": ["events*"]}},
     "groups": {"workers": ["worker1"]},
     # As a run finds it that made them before.
@@ -24,29 +20,16 @@ PLATFORM: dict[str, Any] = {
 }
 PORTS = {"postgresql": 9187, "redis": 9121}
 
-Objects = dict[tuple[str, str], dict[str, Any]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugins() -> None:
-    """Lookups and filters are found as in a run."""
-    init_plugin_loader()
-
 
 def evaluate(expression: str, **settings: Any) -> Any:
     """What an expression is within the role, with these settings over its defaults."""
-    loader = DataLoader()
-    variables: dict[str, Any] = {"ansible_search_path": [str(ROLE)]}
-    for name in ("defaults/main.yml", "vars/main.yml"):
-        variables |= loader.load_from_file(str(ROLE / name), trusted_as_template=True)
-    return Templar(loader, variables | PLATFORM | settings).template(trust_as_template(expression))
+    return roles.evaluate("datastores", expression, **SITE, **settings)
 
 
 def render(**settings: Any) -> Objects:
     """The role's objects by (kind, name)."""
     streams = evaluate("{{ __datastores_objects }}", **settings)
-    found = [document for stream in streams for document in yaml.safe_load_all(stream) if document]
-    return {(one["kind"], one["metadata"]["name"]): one for one in found}
+    return by_name(document for stream in streams for document in yaml.safe_load_all(stream) if document)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +72,7 @@ def test_its_password_is_one_of_its_own_and_stands_in_the_secret_only(objects: O
     key = {"postgresql": "monitoring", "redis": "redis-monitoring"}[store]
     assert reference == {"name": "passwords", "key": key}
     password = base64.b64decode(objects["Secret", "passwords"]["data"][key]).decode()
-    assert password == PLATFORM["__datastores_known"][key]
+    assert password == SITE["__datastores_known"][key]
     assert password not in str({name: found for name, found in objects.items() if name[0] != "Secret"})
 
 

@@ -1,51 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role asks of a cluster, rendered by Ansible itself from the role's own defaults."""
+"""What the role asks of a cluster."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar, trust_as_template
 
-ROLES = Path(__file__).parents[3] / "roles"
-ROLE = ROLES / "logging"
-PLATFORM = {
-    "platform_kubeconfig": "/state/kubeconfig",
-    "platform_pod_cidr": "10.244.0.0/16",
-    "platform_namespace": "apps",
-    "platform_docs_url": "https://example.org/docs/",
-    "platform_dashboards_url": "report.html#",
-    "platform_name": "test",
-    "platform_environment": "local",
-    "platform_cache_dir": "/cache",
-    "groups": {"nodes": ["node1"]},
-}
+from ansible_collections.opsforge.platform.tests.unit.roles import ROLES, Objects, by_name, evaluate
+
 WORKLOADS = [("StatefulSet", "loki"), ("Deployment", "jaeger"), ("DaemonSet", "collector")]
-
-Objects = dict[tuple[str, str], dict[str, Any]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plugins() -> None:
-    """Lookups and filters are found as in a run."""
-    init_plugin_loader()
 
 
 def render(**settings: Any) -> Objects:
     """The role's objects by (kind, name), with these settings over its defaults."""
-    loader = DataLoader()
-    variables: dict[str, Any] = {**PLATFORM, "ansible_search_path": [str(ROLE)]}
-    for name in ("defaults/main.yml", "vars/main.yml"):
-        variables |= loader.load_from_file(str(ROLE / name), trusted_as_template=True)
-    objects = Templar(loader, variables | settings).template(trust_as_template("{{ __logging_objects }}"))
-    return {(found["kind"], found["metadata"]["name"]): found for found in objects}
+    return by_name(evaluate("logging", "{{ __logging_objects }}", groups={"nodes": ["node1"]}, **settings))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,11 @@ import yaml
 
 from ansible_collections.opsforge.platform.plugins.module_utils._dashboards import dashboards
 from ansible_collections.opsforge.platform.plugins.module_utils._receivers import CATEGORIES, TEAMS
+from ansible_collections.opsforge.platform.tests.unit.roles import CHECKOUT, ROLES
 
-from .rendering import CHECKOUT, render
+from .rendering import render
 
-COLLECTION = Path(__file__).parents[3]
-FILES = COLLECTION / "roles/monitoring/files"
+FILES = ROLES / "monitoring/files"
 RULES = sorted((FILES / "rules").glob("alerts_*.yml"))
 TESTS = sorted((FILES / "tests").glob("*.yml"))
 PAGES = CHECKOUT / "docs/runbooks"
@@ -65,7 +64,7 @@ def elsewhere() -> list[Alert]:
     burning = [
         {**alert, "labels": {**objective, **alert["labels"]}} for objective in objectives for alert in alerts_in(text)
     ]
-    logs = (COLLECTION / "roles/logging/files/rules/logs.yml").read_text(encoding="utf-8")
+    logs = (ROLES / "logging/files/rules/logs.yml").read_text(encoding="utf-8")
     return burning + alerts_in(logs)
 
 
@@ -193,7 +192,7 @@ def test_links_between_pages_resolve() -> None:
 
 
 def test_a_page_searches_the_log_of_the_entrance_for_what_it_writes() -> None:
-    settings = yaml.safe_load((COLLECTION / "roles/gateway/vars/main.yml").read_text(encoding="utf-8"))
+    settings = yaml.safe_load((ROLES / "gateway/vars/main.yml").read_text(encoding="utf-8"))
     lines = [line for page in PAGES.glob("*.md") for line in page.read_text(encoding="utf-8").splitlines()]
     asked = {
         name

@@ -8,7 +8,6 @@ import json
 import re
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,10 +26,10 @@ from ansible_collections.opsforge.platform.plugins.module_utils._panels import (
     Threshold,
     graph,
 )
+from ansible_collections.opsforge.platform.tests.unit.roles import CHECKOUT, Objects
 
-from .rendering import Objects, evaluate, render
+from .rendering import evaluate, render
 
-CHECKOUT = Path(__file__).parents[7]
 SERVICES: dict[str, Any] = yaml.safe_load((CHECKOUT / "group_vars/shared.yml").read_text(encoding="utf-8"))[
     "platform_services_base"
 ]

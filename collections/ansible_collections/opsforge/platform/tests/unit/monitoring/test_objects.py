@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role asks of a cluster, rendered by Ansible itself from the role's own defaults."""
+"""What the role asks of a cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from .rendering import CHECKOUT, ROLE, Objects, prometheus_config, render
+from ansible_collections.opsforge.platform.tests.unit.roles import CHECKOUT, ROLES, Objects
+
+from .rendering import prometheus_config, render
 
 
 def alertmanager_config(objects: Objects) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def test_pages_and_dashboards_are_found_where_the_site_publishes_them() -> None:
 
 
 def test_every_rule_file_reaches_prometheus(objects: Objects) -> None:
-    shipped = {f"rules-{path.name}" for path in (ROLE / "files/rules").glob("*.yml")}
+    shipped = {f"rules-{path.name}" for path in (ROLES / "monitoring/files/rules").glob("*.yml")}
     keys = {name for name in objects["ConfigMap", "prometheus"]["data"] if name.startswith("rules-")}
     assert shipped and keys == shipped | {"rules-slo.yml", "rules-extra.yml"}
     assert prometheus_config(objects)["rule_files"] == ["/etc/prometheus/rules-*.yml"]

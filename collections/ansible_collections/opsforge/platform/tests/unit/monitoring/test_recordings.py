@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from .rendering import ROLE
+from ansible_collections.opsforge.platform.tests.unit.roles import ROLES
+
+FILES = ROLES / "monitoring/files"
 
 # level:metric:operations
 NAME = re.compile(r"[a-z_]+:[a-z0-9_]+:[a-z0-9_]+")
@@ -20,7 +22,7 @@ NAME = re.compile(r"[a-z_]+:[a-z0-9_]+:[a-z0-9_]+")
 @cache
 def groups(chosen: str = "") -> list[dict[str, Any]]:
     """The rule groups of all files whose names match."""
-    paths = [path for path in sorted((ROLE / "files/rules").glob("*.yml")) if re.match(chosen, path.name)]
+    paths = [path for path in sorted((FILES / "rules").glob("*.yml")) if re.match(chosen, path.name)]
     return [group for path in paths for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
 
 
@@ -34,7 +36,7 @@ def proved() -> str:
     """Every expression that a promtool test expects a value of."""
     tests = [
         test
-        for path in sorted((ROLE / "files/tests").glob("*.yml"))
+        for path in sorted((FILES / "tests").glob("*.yml"))
         for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]
     ]
     return "\n".join(
