@@ -28,6 +28,7 @@ _SHORT_SHARE = 4
 
 _OBJECTIVE, _BUDGET, _FAILURES_MIN = "slo:objective:ratio", "slo:error_budget:ratio", "slo:failures_min:count"
 _OWN_ALERTS = "slo:own_alerts:info"
+_REASON = "slo:reason_told:info"
 
 
 class Burn(NamedTuple):
@@ -52,6 +53,12 @@ BURNS = (
     Burn(TICKET, "1", "3d", "6h", "36h"),
 )
 ALERT = "SLOBurnRateHigh"
+# Pages that know why an objective is not kept, by its name. What they told of is no news.
+REASONS = {
+    "availability": "ServiceDown|ServiceErrorRateHigh",
+    "latency": "ServiceErrorRateHigh",
+    "freshness": "ServiceDown|QueueWithoutWorkers|QueueAgeHigh",
+}
 _SEVERITIES = {PAGE: "critical", TICKET: "warning"}
 # A queue is worked off by more workers; what fails or is slow most often came with a release.
 _RUNBOOK = '{{ if eq $labels.slo "freshness" }}scale_workload{{ else }}rollback_release{{ end }}'
@@ -65,7 +72,7 @@ def groups(slos: Sequence[Slo]) -> list[Rule]:
     summed = [rule for window in (*SUMMED, PERIOD) for rule in _sums(window)]
     raw = [rule for slo in slos if slo.ratio_query for rule in _long_shares(slo)]
     return [
-        {"name": "slo", "rules": [*counted, *map(_ratio, COUNTED), _current_burn(), *_alerts(slos)]},
+        {"name": "slo", "rules": [*counted, *map(_ratio, COUNTED), _current_burn(), _reason(), *_alerts(slos)]},
         {"name": "slo-budget", "interval": _SUMMED_EVERY, "rules": [*summed, *raw, *_budget()]},
     ]
 
@@ -119,6 +126,14 @@ def _current_burn() -> Rule:
     return _record("slo:current_burn_rate:ratio", f"{_error_ratio('1h')} / {_BUDGET}")
 
 
+def _reason() -> Rule:
+    def told(slo: str, alerts: str) -> str:
+        page = f'ALERTS{{alertname=~"{alerts}", alertstate="firing", severity="critical"}}'
+        return f'max by (namespace, service, slo) (label_replace({page}, "slo", "{slo}", "", ""))'
+
+    return _record(_REASON, "\nor ".join(told(slo, alerts) for slo, alerts in REASONS.items()) + "\n")
+
+
 def _budget() -> Iterator[Rule]:
     yield _record("slo:period_burn_rate:ratio", f"{_error_ratio(PERIOD)} / {_BUDGET}")
     yield _record("slo:period_error_budget_remaining:ratio", "1 - slo:period_burn_rate:ratio")
@@ -151,11 +166,12 @@ def _alert(burn: Burn, alerting: Alerting, selector: str, beside: str = "") -> R
         f"unless {_SHORT_SHARE} * {_errors(burn.short)} < {_FAILURES_MIN}",
         f"unless {beside}" if beside else "",
         f"unless on (namespace, service, slo) last_over_time({told})" if burn.after else "",
+        f"unless on (namespace, service, slo) last_over_time({_REASON}[{burn.short}])" if burn.kind == PAGE else "",
     ]
     return {
         "alert": name,
         "expr": "\n".join(filter(None, clauses)) + "\n",
-        # What knows the reason (many answers fail, no pod is ready) is told first, and then silences this.
+        # What knows the reason (many answers fail, no pod is ready) is told first.
         **({"for": "2m"} if burn.kind == PAGE else {}),
         "labels": {"severity": _SEVERITIES[burn.kind], "window": burn.long, **alerting.labels},
         "annotations": {

@@ -152,6 +152,21 @@ class Alertmanager:
         self._post(posted + last, over=True)
         return silenced - {"Last warning"}
 
+    def together(self, *alerts: Mapping[str, str]) -> list[set[str]]:
+        """The services that share a notification to the SRE team."""
+        group = str(time.monotonic_ns())
+        posted = [{**alert, "test": group} for alert in alerts]
+        self._post(posted, over=False)
+
+        def notifications() -> list[list[dict[str, str]]]:
+            found = json.loads(self._ask(f"/api/v2/alerts/groups?filter=test={group}&receiver=sre"))
+            told = [[one["labels"] for one in notification["alerts"]] for notification in found]
+            return told if sum(map(len, told)) == len(posted) else []
+
+        told = eventually(notifications, hope="all alerts are taken")
+        self._post(posted, over=True)
+        return sorted(({one["service"] for one in notification} for notification in told), key=sorted)
+
     def _post(self, alerts: Sequence[Mapping[str, str]], *, over: bool) -> None:
         now = datetime.now(UTC)
         ends = now if over else now + timedelta(minutes=5)
@@ -249,32 +264,24 @@ def test_a_service_that_is_down_silences_its_warnings_and_no_other_s(alertmanage
     ) == {"ServiceLatencyHigh warning auth", "PodCrashLooping warning auth"}
 
 
-def test_one_outage_is_one_page(alertmanager: Alertmanager) -> None:
-    burn = {"namespace": "apps", "service": "auth"}
-    for source, entrance in (("ServiceDown", {"GatewayErrorRateHigh critical"}), ("ServiceErrorRateHigh", set())):
-        assert (
-            alertmanager.silenced(
-                alert(source, "critical", **burn),
-                # This one does not count what ServiceErrorRateHigh tells of: what is left of it is another fault.
-                alert("GatewayErrorRateHigh", "critical", namespace="gateway"),
-                alert("SLOBurnRateHigh", "critical", **burn, slo="availability", window="1h"),
-                alert("SLOBurnRateHigh", "critical", **burn, slo="latency", window="1h"),
-                alert(
-                    "SLOBurnRateHigh", "critical", namespace="apps", service="catalog", slo="availability", window="1h"
-                ),
-            )
-            == {"SLOBurnRateHigh critical availability 1h auth"} | entrance
-        )
-
-
 def test_an_entrance_that_is_gone_explains_what_is_seen_of_it(alertmanager: Alertmanager) -> None:
     assert alertmanager.silenced(
         alert("GatewayDown", "critical", namespace="gateway", deployment="envoy"),
-        alert("GatewayErrorRateHigh", "critical", namespace="gateway"),
         alert("TargetDown", namespace="gateway", job="envoy", service="envoy"),
         alert("WorkloadStuck", namespace="gateway", workload="Deployment envoy"),
         alert("TargetDown", namespace="apps", job="auth", service="auth"),
-    ) == {"GatewayErrorRateHigh critical", "TargetDown warning envoy", "WorkloadStuck warning"}
+    ) == {"TargetDown warning envoy", "WorkloadStuck warning"}
+
+
+def test_one_page_names_all_services_that_are_down(alertmanager: Alertmanager) -> None:
+    def of(service: str, severity: str = "critical", team: str = "api") -> Alert:
+        return alert("ServiceDown", severity, namespace="apps", service=service) | {"team": team}
+
+    assert alertmanager.together(of("auth"), of("orders"), of("worker", team="worker")) == [
+        {"auth", "orders", "worker"}
+    ]
+    warnings = alertmanager.together(of("auth", "warning", "sre"), of("orders", "warning", "sre"))
+    assert warnings == [{"auth"}, {"orders"}]
 
 
 def test_one_datastore_explains_what_needs_it(alertmanager: Alertmanager) -> None:
@@ -287,11 +294,12 @@ def test_one_datastore_explains_what_needs_it(alertmanager: Alertmanager) -> Non
             assert bool(alertmanager.silenced(down, needs(dependency))) == (dependency in hidden), dependency
 
 
-def test_a_page_for_slowness_silences_its_warning(alertmanager: Alertmanager) -> None:
-    burn = {"namespace": "apps", "service": "auth"}
+@pytest.mark.parametrize("page", [("SLOBurnRateHigh", "latency"), ("ServiceErrorRateHigh", "")])
+def test_a_page_silences_the_warning_that_it_is_slow(alertmanager: Alertmanager, page: tuple[str, str]) -> None:
+    name, slo = page
     assert alertmanager.silenced(
-        alert("SLOBurnRateHigh", "critical", **burn, slo="latency", window="1h"),
-        alert("ServiceLatencyHigh", **burn),
+        alert(name, "critical", namespace="apps", service="auth", **({"slo": slo} if slo else {})),
+        alert("ServiceLatencyHigh", namespace="apps", service="auth"),
         alert("ServiceLatencyHigh", namespace="apps", service="catalog"),
     ) == {"ServiceLatencyHigh warning auth"}
 

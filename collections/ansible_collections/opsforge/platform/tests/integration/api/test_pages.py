@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One incident is one page, while it lasts and when it is over: all rules together, played by promtool.
+
+Pages that only follow from another one are none by their rules, so that they cannot be told when that one ends first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import render
+from ansible_collections.opsforge.platform.tests.unit.roles import ROLES
+
+from .prometheus import promtool
+
+STEP = 15  # seconds
+# A promise is known for three hours before it is judged by six.
+BEFORE, AFTER = 190 * 4, 35 * 4
+EACH = 150  # requests in a step
+
+Series = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The rule files that know each other."""
+    path = tmp_path_factory.mktemp("pages") / "rules-slo.yml"
+    path.write_text(render()["ConfigMap", "prometheus"]["data"]["rules-slo.yml"], encoding="utf-8")
+    shipped = ROLES / "monitoring/files/rules"
+    names = ("services", "alerts_service_health", "alerts_performance")
+    return [*(str(shipped / f"{name}.yml") for name in names), str(path)]
+
+
+def pages(rules: list[str], folder: Path, minutes: float, series: Series, *expected: str) -> None:
+    """See that these pages and no others came in an incident and in the half hour after it."""
+    length = AFTER * STEP + round(minutes * 60)
+    told = f'last_over_time(ALERTS{{alertstate="firing", severity="critical"}}[{length}s])'
+    found = [_labels(page) for page in expected]
+    check = {
+        "expr": f"count by (alertname, slo, window) ({told})",
+        "eval_time": f"{BEFORE * STEP + length}s",
+        "exp_samples": [{"labels": labels, "value": 1} for labels in found],
+    }
+    given = [{"series": name, "values": values} for name, values in series.items()]
+    test = {"interval": f"{STEP}s", "input_series": given, "promql_expr_test": [check]}
+    path = folder / "test.yml"
+    content = {"rule_files": rules, "evaluation_interval": f"{STEP}s", "tests": [test]}
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    promtool("test", "rules", path)
+
+
+def _labels(page: str) -> str:
+    """`Name` or `Name slo window` as promtool writes labels."""
+    names = ("alertname", "slo", "window")
+    return "{" + ", ".join(f'{name}="{word}"' for name, word in zip(names, page.split(), strict=False)) + "}"
+
+
+def counted(minutes: float, of_step: Callable[[int], float], *, before: float = 0, after: float | None = None) -> str:
+    """A counter: so many in each step before, in the incident by the number of the step, and after it."""
+    steps = [*[before] * BEFORE, *map(of_step, range(round(minutes * 60 / STEP)))]
+    steps += [before if after is None else after] * AFTER
+    total, values = 0.0, []
+    for grown in steps:
+        total += grown
+        values.append(f"{total:g}")
+    return " ".join(values)
+
+
+def gauge(minutes: float, before: float, within: float, after: float) -> str:
+    return f"{before:g}x{BEFORE - 1} {within:g}x{round(minutes * 60 / STEP) - 1} {after:g}x{AFTER - 1}"
+
+
+def service(minutes: float, share: float, *, each: float = EACH, slow: bool = False) -> Series:
+    """A service that fails this share of its requests; what fails may be slow as well."""
+    failed, good = each * share, each * (1 - share)
+    labels = 'namespace="apps", service="auth", slot="blue"'
+    quick = counted(minutes, lambda _: good if slow else each, before=each)
+    return {
+        f'http_requests_total{{{labels}, status="200"}}': counted(minutes, lambda _: good, before=each),
+        f'http_requests_total{{{labels}, status="500"}}': counted(minutes, lambda _: failed),
+        f"http_request_duration_seconds_count{{{labels}}}": counted(minutes, lambda _: each, before=each),
+        f'http_request_duration_seconds_bucket{{{labels}, le="0.5"}}': quick,
+        f'http_request_duration_seconds_bucket{{{labels}, le="+Inf"}}': counted(minutes, lambda _: each, before=each),
+    }
+
+
+def entrance(minutes: float, failed: float) -> Series:
+    """The entrance, which answers so many requests of a step itself, with an error."""
+    labels = 'namespace="gateway", pod="a", envoy_http_conn_manager_prefix="http-80"'
+    name = f"envoy_http_downstream_rq_xx{{{labels}, envoy_response_code_class="
+    return {
+        f'{name}"2"}}': counted(minutes, lambda _: 3 * EACH - failed, before=3 * EACH),
+        f'{name}"5"}}': counted(minutes, lambda _: failed),
+    }
+
+
+def slot(minutes: float, name: str) -> Series:
+    """A service whose pods are all gone."""
+    traffic = f'namespace="apps", service="{name}", annotation_opsforge_dev_traffic_slot="blue"'
+    pods = f'kube_deployment_status_replicas_available{{namespace="apps", deployment="{name}-blue"}}'
+    return {
+        f"kube_service_annotations{{{traffic}}}": gauge(minutes, 1, 1, 1),
+        pods: gauge(minutes, 1, 0, 1),
+    }
+
+
+def queue(minutes: float, workers: int) -> Series:
+    """Jobs that wait since the incident began."""
+    labels = '{namespace="apps", service="jobs", pod="a"}'
+    waiting = " ".join(str(number * STEP) for number in range(round(minutes * 60 / STEP)))
+    return {
+        f"queue_oldest_age_seconds{labels}": f"0x{BEFORE - 1} {waiting} 0x{AFTER - 1}",
+        f"queue_workers{labels}": gauge(minutes, 1, workers, 1),
+        f"queue_depth{labels}": gauge(minutes, 0, 9, 0),
+    }
+
+
+@pytest.mark.parametrize("minutes, share", [(1, 1), (3, 1), (20, 1), (20, 0.06)])
+def test_a_service_that_fails(rules: list[str], tmp_path: Path, minutes: float, share: float) -> None:
+    pages(rules, tmp_path, minutes, service(minutes, share), "ServiceErrorRateHigh")
+
+
+def test_a_service_that_is_used_since_lately(rules: list[str], tmp_path: Path) -> None:
+    """Three minutes are little of an hour's requests, and too much of six."""
+    series = {
+        name: " ".join("0" for _ in range(BEFORE - 60)) + f" {' '.join(values.split()[BEFORE - 60 :])}"
+        for name, values in service(1, 0.3).items()
+    }
+    pages(rules, tmp_path, 1, series, "ServiceErrorRateHigh")
+
+
+def test_a_service_that_fails_slowly(rules: list[str], tmp_path: Path) -> None:
+    pages(rules, tmp_path, 12, service(12, 1, slow=True), "ServiceErrorRateHigh")
+
+
+def test_a_service_that_is_slow(rules: list[str], tmp_path: Path) -> None:
+    series = {name: values for name, values in service(20, 1, slow=True).items() if "duration" in name}
+    pages(rules, tmp_path, 20, series, "SLOBurnRateHigh latency 1h")
+
+
+def test_a_service_without_a_pod(rules: list[str], tmp_path: Path) -> None:
+    pages(rules, tmp_path, 10, slot(10, "auth") | entrance(10, EACH), "ServiceDown")
+
+
+def test_an_entrance_that_fails_beside_a_worker_that_is_down(rules: list[str], tmp_path: Path) -> None:
+    series = slot(10, "worker") | entrance(10, EACH)
+    pages(rules, tmp_path, 10, series, "ServiceDown", "GatewayErrorRateHigh")
+
+
+@pytest.mark.parametrize("minutes", [8, 15])
+def test_a_queue_without_workers(rules: list[str], tmp_path: Path, minutes: float) -> None:
+    pages(rules, tmp_path, minutes, queue(minutes, 0), "QueueWithoutWorkers")
+
+
+def test_a_queue_whose_worker_is_down(rules: list[str], tmp_path: Path) -> None:
+    pages(rules, tmp_path, 15, queue(15, 0) | slot(15, "worker"), "ServiceDown")
+
+
+def test_a_queue_that_nobody_works_at(rules: list[str], tmp_path: Path) -> None:
+    pages(rules, tmp_path, 15, queue(15, 2), "QueueAgeHigh")
