@@ -6,7 +6,7 @@ Pages that only follow from another one are none by their rules, so that they ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -59,32 +59,28 @@ def _labels(page: str) -> str:
     return "{" + ", ".join(f'{name}="{word}"' for name, word in zip(names, page.split(), strict=False)) + "}"
 
 
-def counted(minutes: float, of_step: Callable[[int], float], *, before: float = 0, after: float | None = None) -> str:
-    """A counter: so many in each step before, in the incident by the number of the step, and after it."""
-    steps = [*[before] * BEFORE, *map(of_step, range(round(minutes * 60 / STEP)))]
-    steps += [before if after is None else after] * AFTER
-    total, values = 0.0, []
-    for grown in steps:
-        total += grown
-        values.append(f"{total:g}")
-    return " ".join(values)
+def counted(minutes: float, within: float, before: float = 0, *, idle: float = 0) -> str:
+    """A counter: so many in each step of an incident, so many before and after it, and none in the first minutes."""
+    unused, steps = round(idle * 60 / STEP), round(minutes * 60 / STEP)
+    grown = [0.0] * unused + [before] * (BEFORE - unused) + [within] * steps + [before] * AFTER
+    return " ".join(f"{total:g}" for total in accumulate(grown))
 
 
 def gauge(minutes: float, before: float, within: float, after: float) -> str:
     return f"{before:g}x{BEFORE - 1} {within:g}x{round(minutes * 60 / STEP) - 1} {after:g}x{AFTER - 1}"
 
 
-def service(minutes: float, share: float, *, each: float = EACH, slow: bool = False) -> Series:
+def service(minutes: float, share: float, *, slow: bool = False, idle: float = 0) -> Series:
     """A service that fails this share of its requests; what fails may be slow as well."""
-    failed, good = each * share, each * (1 - share)
     labels = 'namespace="apps", service="auth", slot="blue"'
-    quick = counted(minutes, lambda _: good if slow else each, before=each)
+    every = counted(minutes, EACH, EACH, idle=idle)
+    good = counted(minutes, EACH * (1 - share), EACH, idle=idle)
     return {
-        f'http_requests_total{{{labels}, status="200"}}': counted(minutes, lambda _: good, before=each),
-        f'http_requests_total{{{labels}, status="500"}}': counted(minutes, lambda _: failed),
-        f"http_request_duration_seconds_count{{{labels}}}": counted(minutes, lambda _: each, before=each),
-        f'http_request_duration_seconds_bucket{{{labels}, le="0.5"}}': quick,
-        f'http_request_duration_seconds_bucket{{{labels}, le="+Inf"}}': counted(minutes, lambda _: each, before=each),
+        f'http_requests_total{{{labels}, status="200"}}': good,
+        f'http_requests_total{{{labels}, status="500"}}': counted(minutes, EACH * share),
+        f"http_request_duration_seconds_count{{{labels}}}": every,
+        f'http_request_duration_seconds_bucket{{{labels}, le="0.5"}}': good if slow else every,
+        f'http_request_duration_seconds_bucket{{{labels}, le="+Inf"}}': every,
     }
 
 
@@ -93,8 +89,8 @@ def entrance(minutes: float, failed: float) -> Series:
     labels = 'namespace="gateway", pod="a", envoy_http_conn_manager_prefix="http-80"'
     name = f"envoy_http_downstream_rq_xx{{{labels}, envoy_response_code_class="
     return {
-        f'{name}"2"}}': counted(minutes, lambda _: 3 * EACH - failed, before=3 * EACH),
-        f'{name}"5"}}': counted(minutes, lambda _: failed),
+        f'{name}"2"}}': counted(minutes, 3 * EACH - failed, 3 * EACH),
+        f'{name}"5"}}': counted(minutes, failed),
     }
 
 
@@ -125,12 +121,9 @@ def test_a_service_that_fails(rules: list[str], tmp_path: Path, minutes: float, 
 
 
 def test_a_service_that_is_used_since_lately(rules: list[str], tmp_path: Path) -> None:
-    """Three minutes are little of an hour's requests, and too much of six."""
-    series = {
-        name: " ".join("0" for _ in range(BEFORE - 60)) + f" {' '.join(values.split()[BEFORE - 60 :])}"
-        for name, values in service(1, 0.3).items()
-    }
-    pages(rules, tmp_path, 1, series, "ServiceErrorRateHigh")
+    """Three minutes are too little of an hour's requests for its page, and enough for the one of six."""
+    series = service(3, 0.1, idle=BEFORE * STEP / 60 - 30)
+    pages(rules, tmp_path, 3, series, "ServiceErrorRateHigh")
 
 
 def test_a_service_that_fails_slowly(rules: list[str], tmp_path: Path) -> None:
