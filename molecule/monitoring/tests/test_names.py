@@ -41,7 +41,7 @@ RARE = re.compile(
     "opsforge_backup_.+|prometheus_remote_storage_.+|kubelet_volume_stats_.+|.+:kubelet_volume_stats_available:ratio"
     "|kube_configmap_.+|kube_job_failed|kube_pod_(completion_time|deletion_timestamp|status_unschedulable)"
     "|kube_pod_.*container_status_(.*terminated|waiting)_.+|(jobs|payments)_total|payments_differences"
-    "|.+:kube_service_annotations:down|.+:gateway_down|.+:(http_errors|queue_workers):known"
+    "|ALERTS|.+:kube_service_annotations:down|.+:gateway_down|.+:(http_errors|queue_workers):known"
     "|apiserver_admission_webhook_request_total|loki_discarded_samples_total"
     "|notifications_deliveries_total|.+:payments_failed:ratio_rate15m|.+:job_duration_seconds:.+"
     # Where nodes are containers, nobody counts what a container writes.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from functools import cache
 from typing import Any
@@ -36,6 +37,7 @@ RUNBOOKS = {
     "restore_backup",
     "restart_runner",
 }
+_NAMED = re.compile(r"""alertname!?=~?\\?["']([\w|]+)""")
 _LABEL = re.compile(r"\{\{ \$labels\.\w+ \}\}")
 _WORD = re.compile(r"(?:\}\}|^)(\w+)(?=\{\{|$)")
 
@@ -90,6 +92,16 @@ def boards() -> set[str]:
     """The dashboards of the shop."""
     shared = yaml.safe_load((CHECKOUT / "group_vars/shared.yml").read_text(encoding="utf-8"))
     return {board.uid for board in dashboards(shared["platform_services_base"], shared["platform_namespace"])}
+
+
+def test_an_alert_that_rules_or_inhibitions_name_is_one_of_ours() -> None:
+    """One that nobody has explains nothing, and no series would tell."""
+    made = render()
+    rules = [text for name, text in made["ConfigMap", "prometheus"]["data"].items() if name.startswith("rules-")]
+    inhibitions = base64.b64decode(made["Secret", "alertmanager"]["data"]["alertmanager.yml"]).decode()
+    named = {name for text in (*rules, inhibitions) for names in _NAMED.findall(text) for name in names.split("|")}
+    assert {"ServiceDown", "GatewayDown", "QueueWithoutWorkers", "NodeUnreachable"} <= named
+    assert named - {alert["alert"] for alert in every()} == set()
 
 
 def words(text: str) -> set[str]:
