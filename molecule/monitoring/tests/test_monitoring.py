@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Ask, Site
 
-# Alerts look back a minute and are kept up for six more, and what has ended is told a minute later.
+# Alerts look back five minutes, are kept up for two more, and what has ended is told a minute later.
 FORGOTTEN_SECONDS = 8 * 60
 
 
