@@ -186,6 +186,12 @@ class Load:
         """Whether it still sends: a benchmark must not outlive its load."""
         return self._process.poll() is None
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it stops sending before so much time is over; waits until one of the two is known."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return not self.is_running
+
     def requests(self) -> Iterator[Request]:
         """All requests that ended so far."""
         with self.log.open(encoding="utf-8") as lines:

@@ -83,11 +83,8 @@ def healthy(pager: Pager, entrance_url: str, folder: Path, minutes: float, repor
     Raises RuntimeError when the load ended before the time did: what nobody uses is no healthy platform.
     """
     begin = len(pager.heard())
-    end = time.monotonic() + minutes * 60
     with Load(f"{entrance_url}/catalog/products?limit=5", 50, minutes * 60 + 60, folder / "load") as load:
-        while load.is_running and time.monotonic() < end:
-            time.sleep(1)
-        if not load.is_running:
+        if load.ends_within(minutes * 60):
             raise RuntimeError("the load ended by itself: the platform left too many requests unanswered")
         requests = list(load.requests())
     heard = pager.notifications(begin)

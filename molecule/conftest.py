@@ -18,13 +18,12 @@ import pytest
 
 from ansible_collections.opsforge.platform.plugins.module_utils._apply import Wish, ensure_absent, ensure_present
 from ansible_collections.opsforge.platform.plugins.module_utils._client import Cluster, connect
-from ansible_collections.opsforge.platform.plugins.module_utils._http import Pool
-from ansible_collections.opsforge.platform.plugins.module_utils._kubeconfig import load_endpoint
 
 CHECKOUT = Path(__file__).parents[1]
 WISH = Wish(manager="opsforge-test", wait_timeout=120)
 POD_SECURITY = {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
 CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+ANSWER_MAX = 32 << 20  # bytes; the most that is asked for are a thousand traces
 
 T = TypeVar("T")
 Ask = Callable[..., Any]
@@ -131,12 +130,11 @@ def site() -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def ask() -> Ask:
     """Ask a Service, as `<namespace>/<name>`, through the API server's proxy, as people do."""
-    pool = Pool(load_endpoint(reach().kubeconfig, None))
+    cluster = reach().cluster
 
     def get(server: str, path: str, /, **query: str) -> Any:
-        namespace, name = server.split("/")
-        where = f"/api/v1/namespaces/{namespace}/services/{name}:http/proxy/{path}?{urllib.parse.urlencode(query)}"
-        answer = pool.request("GET", where)
+        where = f"/{path}?{urllib.parse.urlencode(query)}"
+        answer = cluster.fetch(*server.split("/"), "http", where, limit=ANSWER_MAX, timeout=30)
         assert answer.status == 200, answer.body.decode()
         return json.loads(answer.body)
 

@@ -156,7 +156,6 @@ def _alert(burn: Burn, alerting: Alerting, selector: str, beside: str = "") -> R
     limit = f"{burn.times} * {_BUDGET}"
     over = "" if burn.times == "1" else f"{burn.times} times "
     name = alerting.name or ALERT
-    told = f'ALERTS{{alertname={json.dumps(name)}, alertstate="firing", window="{burn.after}"}}[{burn.short}]'
     clauses = [
         f"{_error_ratio(burn.long)}{selector} > {limit}",
         f"and {_error_ratio(burn.short)} > {limit}",
@@ -165,8 +164,7 @@ def _alert(burn: Burn, alerting: Alerting, selector: str, beside: str = "") -> R
         f"unless {_errors(burn.long)} < {_FAILURES_MIN}",
         f"unless {_SHORT_SHARE} * {_errors(burn.short)} < {_FAILURES_MIN}",
         f"unless {beside}" if beside else "",
-        f"unless on (namespace, service, slo) last_over_time({told})" if burn.after else "",
-        f"unless on (namespace, service, slo) last_over_time({_REASON}[{burn.short}])" if burn.kind == PAGE else "",
+        *(f"unless on (namespace, service, slo) last_over_time({told}[{burn.short}])" for told in _told(burn, name)),
     ]
     return {
         "alert": name,
@@ -185,6 +183,14 @@ def _alert(burn: Burn, alerting: Alerting, selector: str, beside: str = "") -> R
             **alerting.annotations,
         },
     }
+
+
+def _told(burn: Burn, name: str) -> Iterator[str]:
+    """What else fires as a page for the same failures. A ticket is for what all of them left of the budget."""
+    if burn.kind == PAGE:
+        yield _REASON
+    if burn.after:
+        yield f'ALERTS{{alertname={json.dumps(name)}, alertstate="firing", window="{burn.after}"}}'
 
 
 def _events(window: str) -> str:

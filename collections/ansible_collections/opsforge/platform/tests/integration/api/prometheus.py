@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,17 @@ from .control_plane import find_binary, run_tool
 def promtool(*words: str | Path) -> str:
     """Run promtool; fails with its words if it does."""
     return run_tool("prometheus", "promtool", *words)
+
+
+def play(rules: Sequence[Path], series: Mapping[str, str], *, step: str = "1m", **checks: Any) -> None:
+    """Let promtool play series, a value for each step, by rule files, and check what it then finds."""
+    given = [{"series": name, "values": values} for name, values in series.items()]
+    test = {"interval": step, "input_series": given, **checks}
+    content = {"rule_files": [str(path) for path in rules], "evaluation_interval": step, "tests": [test]}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "test.yml"
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        promtool("test", "rules", path)
 
 
 class Asked:

@@ -10,12 +10,11 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import render
 from ansible_collections.opsforge.platform.tests.unit.roles import ROLES
 
-from .prometheus import promtool
+from .prometheus import play
 
 STEP = 15  # seconds
 # A promise is known for three hours before it is judged by six.
@@ -26,16 +25,16 @@ Series = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def rules(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def rules(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The rule files that know each other."""
     path = tmp_path_factory.mktemp("pages") / "rules-slo.yml"
     path.write_text(render()["ConfigMap", "prometheus"]["data"]["rules-slo.yml"], encoding="utf-8")
     shipped = ROLES / "monitoring/files/rules"
     names = ("services", "alerts_service_health", "alerts_performance")
-    return [*(str(shipped / f"{name}.yml") for name in names), str(path)]
+    return [*(shipped / f"{name}.yml" for name in names), path]
 
 
-def pages(rules: list[str], folder: Path, minutes: float, series: Series, *expected: str) -> None:
+def pages(rules: list[Path], minutes: float, series: Series, *expected: str) -> None:
     """See that these pages and no others came in an incident and in the half hour after it."""
     length = AFTER * STEP + round(minutes * 60)
     told = f'last_over_time(ALERTS{{alertstate="firing", severity="critical"}}[{length}s])'
@@ -45,12 +44,7 @@ def pages(rules: list[str], folder: Path, minutes: float, series: Series, *expec
         "eval_time": f"{BEFORE * STEP + length}s",
         "exp_samples": [{"labels": labels, "value": 1} for labels in found],
     }
-    given = [{"series": name, "values": values} for name, values in series.items()]
-    test = {"interval": f"{STEP}s", "input_series": given, "promql_expr_test": [check]}
-    path = folder / "test.yml"
-    content = {"rule_files": rules, "evaluation_interval": f"{STEP}s", "tests": [test]}
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    promtool("test", "rules", path)
+    play(rules, series, step=f"{STEP}s", promql_expr_test=[check])
 
 
 def _labels(page: str) -> str:
@@ -116,42 +110,42 @@ def queue(minutes: float, workers: int) -> Series:
 
 
 @pytest.mark.parametrize("minutes, share", [(1, 1), (3, 1), (20, 1), (20, 0.06)])
-def test_a_service_that_fails(rules: list[str], tmp_path: Path, minutes: float, share: float) -> None:
-    pages(rules, tmp_path, minutes, service(minutes, share), "ServiceErrorRateHigh")
+def test_a_service_that_fails(rules: list[Path], minutes: float, share: float) -> None:
+    pages(rules, minutes, service(minutes, share), "ServiceErrorRateHigh")
 
 
-def test_a_service_that_is_used_since_lately(rules: list[str], tmp_path: Path) -> None:
+def test_a_service_that_is_used_since_lately(rules: list[Path]) -> None:
     """Three minutes are too little of an hour's requests for its page, and enough for the one of six."""
     series = service(3, 0.1, idle=BEFORE * STEP / 60 - 30)
-    pages(rules, tmp_path, 3, series, "ServiceErrorRateHigh")
+    pages(rules, 3, series, "ServiceErrorRateHigh")
 
 
-def test_a_service_that_fails_slowly(rules: list[str], tmp_path: Path) -> None:
-    pages(rules, tmp_path, 12, service(12, 1, slow=True), "ServiceErrorRateHigh")
+def test_a_service_that_fails_slowly(rules: list[Path]) -> None:
+    pages(rules, 12, service(12, 1, slow=True), "ServiceErrorRateHigh")
 
 
-def test_a_service_that_is_slow(rules: list[str], tmp_path: Path) -> None:
+def test_a_service_that_is_slow(rules: list[Path]) -> None:
     series = {name: values for name, values in service(20, 1, slow=True).items() if "duration" in name}
-    pages(rules, tmp_path, 20, series, "SLOBurnRateHigh latency 1h")
+    pages(rules, 20, series, "SLOBurnRateHigh latency 1h")
 
 
-def test_a_service_without_a_pod(rules: list[str], tmp_path: Path) -> None:
-    pages(rules, tmp_path, 10, slot(10, "auth") | entrance(10, EACH), "ServiceDown")
+def test_a_service_without_a_pod(rules: list[Path]) -> None:
+    pages(rules, 10, slot(10, "auth") | entrance(10, EACH), "ServiceDown")
 
 
-def test_an_entrance_that_fails_beside_a_worker_that_is_down(rules: list[str], tmp_path: Path) -> None:
+def test_an_entrance_that_fails_beside_a_worker_that_is_down(rules: list[Path]) -> None:
     series = slot(10, "worker") | entrance(10, EACH)
-    pages(rules, tmp_path, 10, series, "ServiceDown", "GatewayErrorRateHigh")
+    pages(rules, 10, series, "ServiceDown", "GatewayErrorRateHigh")
 
 
 @pytest.mark.parametrize("minutes", [8, 15])
-def test_a_queue_without_workers(rules: list[str], tmp_path: Path, minutes: float) -> None:
-    pages(rules, tmp_path, minutes, queue(minutes, 0), "QueueWithoutWorkers")
+def test_a_queue_without_workers(rules: list[Path], minutes: float) -> None:
+    pages(rules, minutes, queue(minutes, 0), "QueueWithoutWorkers")
 
 
-def test_a_queue_whose_worker_is_down(rules: list[str], tmp_path: Path) -> None:
-    pages(rules, tmp_path, 15, queue(15, 0) | slot(15, "worker"), "ServiceDown")
+def test_a_queue_whose_worker_is_down(rules: list[Path]) -> None:
+    pages(rules, 15, queue(15, 0) | slot(15, "worker"), "ServiceDown")
 
 
-def test_a_queue_that_nobody_works_at(rules: list[str], tmp_path: Path) -> None:
-    pages(rules, tmp_path, 15, queue(15, 2), "QueueAgeHigh")
+def test_a_queue_that_nobody_works_at(rules: list[Path]) -> None:
+    pages(rules, 15, queue(15, 2), "QueueAgeHigh")

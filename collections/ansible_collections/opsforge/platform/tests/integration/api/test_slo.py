@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from ansible_collections.opsforge.platform.tests.unit.monitoring.rendering import render
 
-from .prometheus import promtool
+from .prometheus import play
 
 Object = dict[str, Any]
 
@@ -52,22 +51,12 @@ DOCUMENT: Object = {
 
 
 @pytest.fixture(scope="module")
-def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rules(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The rule file, as Prometheus gets it."""
     path = tmp_path_factory.mktemp("slo") / "rules-slo.yml"
     objects = render(monitoring_docs_url="docs/", monitoring_dashboards_url="dashboards/", monitoring_slos=[DOCUMENT])
     path.write_text(objects["ConfigMap", "prometheus"]["data"]["rules-slo.yml"], encoding="utf-8")
-    return path
-
-
-def play(rules: Path, series: dict[str, str], *, step: str = "1m", **checks: list[Object]) -> None:
-    """Let promtool play series, a value for each step, and check what it then finds."""
-    given = [{"series": name, "values": values} for name, values in series.items()]
-    test = {"interval": step, "input_series": given, **checks}
-    content = {"rule_files": [str(rules)], "evaluation_interval": step, "tests": [test]}
-    path = rules.with_name("test.yml")
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    promtool("test", "rules", path)
+    return [path]
 
 
 def fired(minutes: int, *windows: str, alert: str = "SLOBurnRateHigh") -> Object:
@@ -139,7 +128,7 @@ def answers(good: str, failed: str) -> dict[str, str]:
         pytest.param({AGE: "300x60"}, [fired(3), fired(12, "freshness 1h")], id="it stood still before anybody looked"),
     ],
 )
-def test_fast_burns(rules: Path, series: dict[str, str], expected: list[Object]) -> None:
+def test_fast_burns(rules: list[Path], series: dict[str, str], expected: list[Object]) -> None:
     play(rules, series, promql_expr_test=expected)
 
 
@@ -163,7 +152,7 @@ def test_fast_burns(rules: Path, series: dict[str, str], expected: list[Object])
         pytest.param(answers("0+1999x1200", "0+1x1200"), [fired(2240)], id="within the budget, for days"),
     ],
 )
-def test_slow_burns(rules: Path, series: dict[str, str], expected: list[Object]) -> None:
+def test_slow_burns(rules: list[Path], series: dict[str, str], expected: list[Object]) -> None:
     play(rules, series, step="2m", promql_expr_test=expected)
 
 
@@ -183,11 +172,11 @@ def test_slow_burns(rules: Path, series: dict[str, str], expected: list[Object])
         ),
     ],
 )
-def test_an_outage_is_one_page(rules: Path, series: dict[str, str], expected: list[Object]) -> None:
+def test_an_outage_is_one_page(rules: list[Path], series: dict[str, str], expected: list[Object]) -> None:
     play(rules, series, promql_expr_test=expected)
 
 
-def test_an_alert_says_who_acts_and_where_it_is_read_up(rules: Path) -> None:
+def test_an_alert_says_who_acts_and_where_it_is_read_up(rules: list[Path]) -> None:
     labels = {
         "alertname": "SLOBurnRateHigh",
         "namespace": "apps",
@@ -214,7 +203,7 @@ def test_an_alert_says_who_acts_and_where_it_is_read_up(rules: Path) -> None:
 
 
 class TestDocument:
-    def test_names_labels_and_disables_its_own_alerts(self, rules: Path) -> None:
+    def test_names_labels_and_disables_its_own_alerts(self, rules: list[Path]) -> None:
         series = {'door_asked_total{result="open"}': "0+50x40", 'door_asked_total{result="stuck"}': "0+50x40"}
         labels = {
             "alertname": "DoorStuck",
@@ -237,17 +226,17 @@ class TestDocument:
         common = {"eval_time": "20m", "alertname": "SLOBurnRateHigh", "exp_alerts": []}
         play(rules, series, alert_rule_test=[own, common])
 
-    def test_rates_are_counted_as_events(self, rules: Path) -> None:
+    def test_rates_are_counted_as_events(self, rules: list[Path]) -> None:
         """Or else a few failures would do, or no number of them."""
         few = {'door_asked_total{result="open"}': "0x40", 'door_asked_total{result="stuck"}': "0x10 1 2 3x28"}
         play(rules, few, promql_expr_test=[fired(minute, alert="DoorStuck") for minute in (11, 12, 13, 20)])
 
-    def test_a_share_alone_is_enough(self, rules: Path) -> None:
+    def test_a_share_alone_is_enough(self, rules: list[Path]) -> None:
         play(rules, {"door_shut": "1x10 0x30"}, promql_expr_test=[fired(9), fired(20, "shut 1h")])
 
 
 class TestBudget:
-    def test_counts_requests_not_minutes(self, rules: Path) -> None:
+    def test_counts_requests_not_minutes(self, rules: list[Path]) -> None:
         """An hour of 99 in 100 requests is well, and a quiet one in which all fail: a hundredth failed, not half."""
         series = answers("0+990x60 59400x60", "0x60 10+10x60")
         expected = {
@@ -270,6 +259,6 @@ class TestBudget:
         ]
         play(rules, series, promql_expr_test=checks)
 
-    def test_is_not_known_without_requests(self, rules: Path) -> None:
+    def test_is_not_known_without_requests(self, rules: list[Path]) -> None:
         query = '{__name__=~"slo:(sli_error:|current_burn|period).+"}'
         play(rules, answers("7x60", "7x60"), promql_expr_test=[{"eval_time": "50m", "expr": query, "exp_samples": []}])
